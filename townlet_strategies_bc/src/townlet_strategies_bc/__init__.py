@@ -1,0 +1,1 @@
+"""Behaviour cloning for Townlet; this version registers no strategy yet."""
