@@ -1,0 +1,190 @@
+"""A configuration file as plain data, with the line of every key: YAML 1.2 scalars, no tags, aliases or duplicates."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from townlet_core.config.base import MAX_DEPTH
+from townlet_core.errors import ConfigError, MissingInputError, StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_BYTES = 1_000_000
+"""Largest configuration file that is read. [bytes]"""
+
+_NULLS = {"", "~", "null", "Null", "NULL"}
+_TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+INTEGER = re.compile(r"[-+]?[0-9](_?[0-9])*")
+FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9](_?[0-9])*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a file says.
+
+    Attributes:
+        values: its sections and values.
+        lines: line of each key by dotted path, counted from 1; empty for JSON.
+    """
+
+    values: dict[str, Any]
+    lines: dict[str, int] = field(default_factory=dict)
+
+
+def read_document(path: Path) -> Document:
+    """Read a YAML file, or a JSON file when its name ends in ``.json``.
+
+    Raises:
+        MissingInputError: there is no such file.
+        StorageError: it cannot be read.
+        ConfigError: it is too large, not UTF-8, malformed, or has a duplicate key; with the line where that is known.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise MissingInputError(
+            f"there is no configuration file {path}; `townlet config init {path}` writes one to start from"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"cannot read the configuration file {path}: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_BYTES} bytes, the most that a configuration file may have")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from error
+    document = (
+        _parse_json(text, source=str(path)) if path.suffix.lower() == ".json" else parse_yaml(text, source=str(path))
+    )
+    if document.values is None:
+        return Document({}, {})
+    if not isinstance(document.values, dict):
+        raise ConfigError(
+            f"{path}: holds a {type(document.values).__name__}; must be a mapping of sections ('training: {{seed: 1}}')"
+        )
+    return document
+
+
+def parse_yaml(text: str, *, source: str) -> Document:
+    """Return the data of one YAML document; `source` is what errors call it.
+
+    Raises:
+        ConfigError: it is malformed, or uses what a configuration does not need (tags, aliases, keys other than text).
+    """
+    try:
+        loader = _Composer(text)
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
+        lines: dict[str, int] = {}
+        return Document(None if node is None else _value(node, "", lines), lines)  # type: ignore[arg-type]  # read_document checks
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{source}{line}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def parse_scalar(text: str) -> Any:
+    """Return the value of an unquoted scalar under the YAML 1.2 core rules: ``off`` is text, ``1e-4`` is a number."""
+    if text in _NULLS:
+        return None
+    if text in _TRUTHS:
+        return _TRUTHS[text]
+    if INTEGER.fullmatch(text):
+        return int(text)
+    return (
+        float(text.replace(".i", "i").replace(".I", "I").replace(".n", "n").replace(".N", "N"))
+        if FLOAT.fullmatch(text)
+        else text
+    )
+
+
+class _Composer(yaml.BaseLoader):
+    """PyYAML's composer, bounded in depth, without aliases and tags; nothing is constructed by it."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it untyped
+        if isinstance(event, yaml.AliasEvent):
+            raise _error(f"the alias '*{event.anchor}' is not supported; write the value out", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise _error(f"the tag '{event.tag}' is not supported; write plain values", event.start_mark)
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise _error(f"nested more than {MAX_DEPTH} levels deep", event.start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+def _error(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+def _value(node: yaml.Node, path: str, lines: dict[str, int]) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, f"{path}[{index}]", lines) for index, item in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = _key(key_node)
+            below = f"{path}.{key}" if path else key
+            if key in values:
+                raise _error(
+                    f"the key '{below}' stands here a second time (first in line {lines[below]}); keep one",
+                    key_node.start_mark,
+                )
+            lines[below] = key_node.start_mark.line + 1
+            values[key] = _value(value_node, below, lines)
+        return values
+    if not isinstance(node, yaml.ScalarNode) or node.style is not None:
+        return node.value
+    try:
+        return parse_scalar(node.value)
+    except ValueError as error:  # an integer of thousands of digits
+        raise _error(f"not a number that can be read: {error}", node.start_mark) from error
+
+
+def _key(node: yaml.Node) -> str:
+    plain = isinstance(node, yaml.ScalarNode) and node.style is None
+    key = parse_scalar(node.value) if plain else node.value
+    if not isinstance(key, str):
+        raise _error(
+            f"the key {str(node.value)[:40]!r} is not text; put it in quotes if it is meant as text",
+            node.start_mark,
+        )
+    return key
+
+
+def _parse_json(text: str, *, source: str) -> Document:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ConfigError(f"{source}: the key '{twice}' stands twice in one object; keep one")
+        return values
+
+    def refuse(name: str) -> Any:
+        raise ConfigError(f"{source}: {name} is not a finite number")
+
+    try:
+        return Document(json.loads(text, object_pairs_hook=unique, parse_constant=refuse))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{source}:{error.lineno}: {error.msg}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: nested more than {MAX_DEPTH} levels deep") from error
+    except ValueError as error:
+        raise ConfigError(f"{source}: not a number that can be read: {error}") from error

@@ -1,0 +1,43 @@
+"""A configuration as text and as a digest, both the same for equal configurations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from townlet_core.config.document import FLOAT, INTEGER
+
+if TYPE_CHECKING:
+    from townlet_core.config.base import Settings
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what both PyYAML's readers (YAML 1.1) and ours (YAML 1.2 core) understand alike, and no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  (the signature is PyYAML's)
+        return True
+
+
+_FIRST_CHARACTERS = list("-+.0123456789")
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", INTEGER, _FIRST_CHARACTERS)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, _FIRST_CHARACTERS)
+
+
+def to_yaml(data: Any) -> str:
+    """Return JSON data as YAML in block style, keys in their order."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31, default_flow_style=False)
+
+
+def dump_yaml(config: Settings) -> str:
+    """Return every field of `config` as YAML; reading it back gives an equal configuration."""
+    return to_yaml(config.model_dump(mode="json"))
+
+
+def config_digest(config: Settings) -> str:
+    """Return the SHA-256 (hex) of the canonical JSON of `config`: sorted keys, no spaces, UTF-8."""
+    data = config.model_dump(mode="json")
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,0 +1,39 @@
+"""What every strategy shares: which one, the seed, the device, and where the run is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from townlet_core.config.base import Settings
+
+
+class TrainingConfig(Settings):
+    """The section `training`."""
+
+    strategy: str = Field(
+        default="ppo",
+        min_length=1,
+        max_length=256,
+        description="Name of the training strategy; `townlet plugins` lists them.",
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of every random number of the run. [1]")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
+        description="Where networks are trained: auto (the GPU if there is one), cpu, cuda or cuda:N.",
+    )
+    num_threads: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Threads for matrix products; recorded with the run, because bytes depend on it. [threads]",
+    )
+    runs_dir: Path = Field(default=Path("runs"), description="Directory in which a new run's directory is made.")
+    checkpoint_every: int = Field(
+        default=10, ge=1, le=1_000_000_000, description="Updates between two checkpoints. [updates]"
+    )
+    keep_checkpoints: int = Field(
+        default=2, ge=1, le=1_000_000, description="Newest checkpoints that are kept. [checkpoints]"
+    )
