@@ -117,6 +117,10 @@ class ConfigError(TownletError):
     exit_code = ExitCode.CONFIG
 
 
+class TownletWarning(UserWarning):
+    """Something the user should know that stops nothing; the command line shows it as one line."""
+
+
 def suggestion(name: str, candidates: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the candidate closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)

@@ -1,0 +1,190 @@
+"""The program ``townlet``: a group that imports a command when it is called, and one exit code per kind of error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+from townlet_core.cli.state import CliState
+from townlet_core.errors import ExitCode, PluginError, TownletError, TownletWarning, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+COMMANDS = {
+    "train": "Train a policy with a strategy.",
+    "evaluate": "Run a trained policy and report its returns.",
+    "runs": "List runs and what became of them.",
+    "plugins": "List plugins, what they offer and their state.",
+    "config": "Write, show and explain configurations.",
+    "doctor": "Tell what is installed here and what works.",
+    "bench": "Measure speed on this machine.",
+}
+"""Built-in commands in the order of the help, each in the module of its name; a test compares the texts."""
+
+
+class TownletGroup(click.Group):
+    """A group of the built-in commands and of those that plugins offer, none of which is imported for the help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the built-in names in the order of the table, then those of plugins."""
+        return [*COMMANDS, *ctx.ensure_object(CliState).any_registry.commands]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table and the plugins' entries."""
+        state = ctx.ensure_object(CliState)
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+        offered = state.any_registry.commands
+        if offered:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, entry.summary) for name, entry in offered.items()])
+        problems = len(state.any_registry.problems())
+        if problems:
+            formatter.write_paragraph()
+            formatter.write_text(f"{problems} problem{'s' * (problems > 1)} with plugins: see 'townlet plugins'.")
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None if nobody offers it."""
+        if cmd_name in COMMANDS:
+            command: object = import_module(f"townlet_core.cli.{cmd_name}").command
+        else:
+            registry = ctx.ensure_object(CliState).registry
+            if not cmd_name.startswith("plugin:") and not any(
+                offer.kind == "command" and offer.entry.name == cmd_name for offer in registry.offers
+            ):
+                return None
+            command = registry.resolve("command", cmd_name)
+            ctx.ensure_object(CliState).plugin = registry.find("command", cmd_name).plugin.title
+        if not isinstance(command, click.Command):
+            raise PluginError(f"command '{cmd_name}' is not a click command but {type(command).__name__}")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was asked for.
+
+        Raises:
+            click.UsageError: there is none of that name; the text suggests the closest.
+        """
+        command = self.get_command(ctx, args[0])
+        if command is None:
+            known = self.list_commands(ctx)
+            problems = ctx.ensure_object(CliState).any_registry.problems()
+            hint = " (not all plugins work: see 'townlet plugins')" if problems else ""
+            raise click.UsageError(
+                f"unknown command '{args[0]}'{suggestion(args[0], known)}; commands: {', '.join(known)}{hint}", ctx=ctx
+            )
+        return args[0], command, args[1:]
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        import townlet_core
+
+        click.echo(f"townlet {townlet_core.__version__}")
+        ctx.exit()
+
+
+def _no_plugins(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    ctx.ensure_object(CliState).no_plugins = value
+
+
+@click.group(cls=TownletGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.option(
+    "--no-plugins", is_flag=True, is_eager=True, expose_value=False, callback=_no_plugins, help="Load no plugin."
+)
+def townlet() -> None:
+    """Train, evaluate and run policies that steer populations of agents.
+
+    Strategies, environments and more are plugins: 'townlet plugins' lists them.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: what stands after the program's name; by default that of this process.
+
+    Returns:
+        The exit code: 0, a verdict, or one of the errors in `townlet_core.errors.ExitCode`.
+    """
+    warnings.showwarning = _show_warning
+    state = CliState()
+    try:
+        code = _invoke(list(sys.argv[1:] if arguments is None else arguments), state)
+        sys.stdout.flush()
+    except TownletError as error:
+        return _report(str(error), error.exit_code)
+    except click.FileError as error:
+        return _report(error.format_message(), ExitCode.MISSING_INPUT)
+    except click.ClickException as error:
+        return _report(_usage(error), ExitCode.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        return _report("interrupted", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        _discard_stdout()
+        return ExitCode.IO
+    except OSError as error:
+        _discard_stdout()
+        return _report(str(error), ExitCode.IO)
+    except Exception:  # noqa: BLE001  (the last guard: what gets here is a bug, and is shown whole)
+        import traceback
+
+        traceback.print_exc()
+        return _report(
+            f"this is a bug in {state.plugin or 'Townlet'}; please report it with the lines above", ExitCode.INTERNAL
+        )
+    return code
+
+
+def _invoke(arguments: list[str], state: CliState) -> int:
+    """Run click without its own error handling, whose exit codes 1 and 2 are verdicts here."""
+    try:
+        with townlet.make_context("townlet", arguments, obj=state) as ctx:
+            townlet.invoke(ctx)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    return ExitCode.OK
+
+
+def _usage(error: click.ClickException) -> str:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return f"no command was given\n\n{error.format_message()}"
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"\n  see '{ctx.command_path} --help'" if ctx is not None else ""
+    return error.format_message() + hint
+
+
+def _report(message: str, code: ExitCode) -> ExitCode:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _discard_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's own flush at exit cannot fail and change the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show Townlet's own warnings as one line, and those of libraries as Python does."""
+    text = f"warning: {message}\n"
+    if not issubclass(category, TownletWarning):
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(text)
