@@ -1,0 +1,149 @@
+"""All runs of a directory, newest first, and the one that `--resume` means."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from townlet_core.checkpoint.filesystem import storage_guard
+from townlet_core.errors import DataError, MissingInputError, StorageError, UsageError, suggestion
+from townlet_core.runs.layout import RECORD_NAME, RunDirectory
+from townlet_core.runs.lock import is_locked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from townlet_core.runs.status import RunRecord
+
+DAMAGED, KILLED = "damaged", "killed"
+RESUMABLE_STATUSES = ("interrupted", "failed", KILLED)
+_TAIL_BYTES = 64 << 10
+_MOST_CANDIDATES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One run, as it stands now.
+
+    Attributes:
+        path: its directory.
+        status: `run.json`'s, or `killed` for a running one that nobody holds the lock of, or `damaged`.
+        record: what `run.json` says; None if it is damaged.
+        reason: what is wrong with a damaged one.
+        checkpoints: steps of its checkpoints, ascending.
+        last_return: mean return of the episodes in the last line of its telemetry that has one, if near the end.
+    """
+
+    path: Path
+    status: str
+    record: RunRecord | None
+    reason: str
+    checkpoints: tuple[int, ...]
+    last_return: float | None
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the run ended early and has a checkpoint."""
+        return self.status in RESUMABLE_STATUSES and bool(self.checkpoints)
+
+
+def summarise(path: Path) -> RunSummary:
+    """Return how the run in the directory `path` stands; what is damaged is said, not raised."""
+    try:
+        run = RunDirectory(path)
+        record = run.record()
+        status = KILLED if record.status == "running" and not is_locked(path) else record.status
+        if record.status == "running" and status == KILLED:
+            record = run.record()  # it may have ended between the two looks
+            status = KILLED if record.status == "running" else record.status
+        steps = tuple(run.checkpoints().steps())
+    except (DataError, MissingInputError, StorageError, UsageError) as error:
+        return RunSummary(path=path, status=DAMAGED, record=None, reason=str(error), checkpoints=(), last_return=None)
+    last_return = _last_return(run.telemetry_path)
+    return RunSummary(
+        path=path, status=status, record=record, reason=record.message, checkpoints=steps, last_return=last_return
+    )
+
+
+def list_runs(runs_dir: Path) -> list[RunSummary]:
+    """Return the runs in `runs_dir`, newest first, damaged ones last; none if there is no such directory.
+
+    A directory without `run.json` is not a run; links are not followed.
+
+    Raises:
+        StorageError: the directory cannot be listed.
+    """
+    with storage_guard("list", runs_dir):
+        if not runs_dir.is_dir():
+            return []
+        paths = sorted(path for path in runs_dir.iterdir() if _is_run(path))
+    return sorted((summarise(path) for path in paths), key=_age, reverse=True)
+
+
+def find_run(name: str, *, runs_dir: Path) -> RunSummary:
+    """Return the run with the id `name` in `runs_dir`, or at the path `name`.
+
+    Raises:
+        MissingInputError: there is none; the text offers the closest id.
+    """
+    for path in (runs_dir / name, type(runs_dir)(name)):
+        if "\0" not in name and _is_run(path):
+            return summarise(path)
+    ids = [run.path.name for run in list_runs(runs_dir)]
+    raise MissingInputError(f"there is no run {name!r} in {runs_dir}, nor at that path{suggestion(name, ids)}")
+
+
+def find_resumable(runs_dir: Path, config_digest: str) -> RunSummary:
+    """Return the newest run in `runs_dir` that can be resumed and has this configuration.
+
+    Raises:
+        MissingInputError: there is none; the text lists the runs that come near, and why they are not it.
+    """
+    runs = list_runs(runs_dir)
+    for run in runs:
+        if run.is_resumable and run.record is not None and run.record.config_digest == config_digest:
+            return run
+    near = [f"\n  {run.path}: {_why_not(run, config_digest)}" for run in runs]
+    more = f"\n  and {len(near) - _MOST_CANDIDATES} more" if len(near) > _MOST_CANDIDATES else ""
+    listed = "".join(near[:_MOST_CANDIDATES]) + more if near else " (there are no runs at all)"
+    advice = "; name a run with --run-dir, or start a new one without --resume"
+    raise MissingInputError(f"no run in {runs_dir} can be resumed with this configuration{advice}{listed}")
+
+
+def _why_not(run: RunSummary, config_digest: str) -> str:
+    if run.record is None:
+        return f"damaged ({run.reason})"
+    reasons = [run.status]
+    if run.status in RESUMABLE_STATUSES and not run.checkpoints:
+        reasons.append("has no checkpoint")
+    reasons.append("same configuration" if run.record.config_digest == config_digest else "another configuration")
+    return ", ".join(reasons)
+
+
+def _is_run(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and os.path.lexists(path / RECORD_NAME)
+
+
+def _age(run: RunSummary) -> tuple[bool, str, str]:
+    return (run.record is not None, run.record.created if run.record else "", run.path.name)
+
+
+def _last_return(path: Path) -> float | None:
+    """Look at the end of the telemetry only: a list of runs must not read all that they ever wrote."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES)
+            file.seek(start)
+            lines = file.read(_TAIL_BYTES).split(b"\n")
+    except OSError:
+        return None
+    for line in reversed(lines[1:] if start else lines):
+        try:
+            value = json.loads(line).get("episode_return_mean")
+        except (ValueError, AttributeError, RecursionError):
+            continue
+        if isinstance(value, int | float):
+            return float(value)
+    return None
