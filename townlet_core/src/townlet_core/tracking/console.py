@@ -1,0 +1,190 @@
+"""Progress for people, on the error stream: a live line in a terminal, now and then a plain line elsewhere, or nothing.
+
+Results go to standard output; nothing here does.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rich.progress import Progress as RichBar
+    from rich.progress import TaskID
+
+Mode = Literal["auto", "rich", "plain", "off"]
+
+_LINE_EVERY_SEC = 30.0
+_LINE_EVERY_SHARE = 0.1
+_REDRAW_EVERY_SEC = 0.1
+
+
+class Console(Protocol):
+    """A tracker that can also say something."""
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Show one record; fields that it lacks, or that are None, are left out."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Say one line, whatever the progress looks like; also when progress is off."""
+        ...
+
+    def close(self) -> None:
+        """Finish the line; closing twice does nothing."""
+        ...
+
+
+def make_console(mode: Mode, *, stream: TextIO, clock: Callable[[], float]) -> Console:
+    """Return the console for `mode`.
+
+    Args:
+        mode: `auto` is `rich` where `stream` is a terminal, and `plain` elsewhere.
+        stream: the error stream.
+        clock: seconds that never go back, such as `time.monotonic`.
+    """
+    if mode == "off":
+        return SilentConsole(stream)
+    if mode == "rich" or (mode == "auto" and stream.isatty()):
+        return RichConsole(stream, clock=clock)
+    return PlainConsole(stream, clock=clock)
+
+
+class SilentConsole:
+    """No progress; messages only."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Show nothing."""
+
+    def message(self, text: str) -> None:
+        """Write one line."""
+        print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class PlainConsole(SilentConsole):
+    """A line for the first record, for every tenth of the run, for every half minute, and for the last.
+
+    Args:
+        stream: where lines go.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float]) -> None:
+        super().__init__(stream)
+        self._clock = clock
+        self._shown_at: tuple[float, float] | None = None
+        self._pending: Mapping[str, Any] | None = None
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Write a line if it is time for one."""
+        now, share = self._clock(), _share(record)
+        if self._shown_at is not None:
+            seconds, before = self._shown_at
+            if now - seconds < _LINE_EVERY_SEC and share - before < _LINE_EVERY_SHARE:
+                self._pending = record
+                return
+        self._shown_at, self._pending = (now, share), None
+        self.message(describe_progress(record))
+
+    def close(self) -> None:
+        """Write the last record, if it was left out."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self.message(describe_progress(pending))
+
+
+class RichConsole:
+    """A live line with a bar, drawn when a record arrives and by no thread of its own.
+
+    Args:
+        stream: a terminal, or something that takes its escape sequences.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float]) -> None:
+        from rich.console import Console as RichOutput
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._bar: RichBar = Progress(
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}", markup=False),
+            console=RichOutput(file=stream, highlight=False),
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._clock = clock
+        self._task: TaskID | None = None
+        self._drawn_at = 0.0
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Redraw the line, if it is time for that."""
+        now = self._clock()
+        if self._task is None:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=_number(record, "total_steps"))
+            self._drawn_at = now - _REDRAW_EVERY_SEC
+        steps = _number(record, "agent_steps") or 0.0
+        self._bar.update(self._task, completed=steps, description=describe_progress(record))
+        if now - self._drawn_at >= _REDRAW_EVERY_SEC:
+            self._bar.refresh()
+            self._drawn_at = now
+
+    def message(self, text: str) -> None:
+        """Write one line above the live one."""
+        self._bar.console.print(text, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the last state of the line standing."""
+        if self._task is not None:
+            self._bar.stop()
+
+
+def describe_progress(record: Mapping[str, Any]) -> str:
+    """Return one line about a record: steps, speed, return, explained variance, KL, time left, as far as it has them.
+
+    Args:
+        record: `agent_steps`, `total_steps`, `steps_per_sec`, `episode_return_mean`, `explained_variance`, `kl_k3`.
+    """
+    steps, total, speed = (_number(record, name) for name in ("agent_steps", "total_steps", "steps_per_sec"))
+    parts = []
+    if steps is not None:
+        share = f" {steps / total:4.0%}" if total else ""
+        parts.append(f"{steps:,.0f}{f'/{total:,.0f}' if total else ''} steps{share}")
+    for name, form in (
+        ("steps_per_sec", "{:,.0f} steps/s"),
+        ("episode_return_mean", "return {:.4g}"),
+        ("explained_variance", "explained variance {:.2f}"),
+        ("kl_k3", "KL {:.4f}"),
+    ):
+        value = _number(record, name)
+        if value is not None:
+            parts.append(form.format(value))
+    if steps is not None and total and speed and total > steps:
+        parts.append(f"{_duration((total - steps) / speed)} left")
+    return " | ".join(parts)
+
+
+def _number(record: Mapping[str, Any], name: str) -> float | None:
+    value = record.get(name)
+    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+
+
+def _share(record: Mapping[str, Any]) -> float:
+    steps, total = _number(record, "agent_steps"), _number(record, "total_steps")
+    return steps / total if steps is not None and total else 0.0
+
+
+def _duration(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
