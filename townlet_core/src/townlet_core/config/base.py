@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_va
 from pydantic_core import PydanticCustomError
 
 from townlet_core.config.problems import ConfigProblems, Problem, problems_of
-from townlet_core.errors import ConfigError
 
 MAX_DEPTH = 32
 """Sections within sections (or lists within lists) that a configuration may have. [levels]"""
@@ -25,8 +24,8 @@ MAX_DEPTH = 32
 class Settings(BaseModel):
     """Base of every settings model; see the module docstring for what a field must carry.
 
-    A number is not taken from text or from a truth value, an absent section (`null`) is an empty one, and no value holds
-    NaN, infinity or more than `MAX_DEPTH` levels.
+    A number is not taken from text or from a truth value, an absent section (`null`) is an empty one, and no value
+    holds NaN, infinity or more than `MAX_DEPTH` levels.
     """
 
     model_config = ConfigDict(
@@ -77,8 +76,6 @@ def settings_from(
         return model.model_validate({**(section or {}), **(options or {})})
     except ValidationError as error:
         raise ConfigProblems(problems_of(error, model, path=path)) from error
-    except ConfigError as error:
-        raise ConfigProblems([Problem(path, str(error))]) from error
 
 
 def leaf_types(annotation: Any) -> Iterator[Any]:

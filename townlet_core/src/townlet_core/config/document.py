@@ -29,11 +29,11 @@ class Document:
     """What a file says.
 
     Attributes:
-        values: its sections and values.
+        values: its sections and values; not checked to be a mapping by `parse_yaml`.
         lines: line of each key by dotted path, counted from 1; empty for JSON.
     """
 
-    values: dict[str, Any]
+    values: Any
     lines: dict[str, int] = field(default_factory=dict)
 
 
@@ -86,7 +86,7 @@ def parse_yaml(text: str, *, source: str) -> Document:
         finally:
             loader.dispose()
         lines: dict[str, int] = {}
-        return Document(None if node is None else _value(node, "", lines), lines)  # type: ignore[arg-type]  # read_document checks
+        return Document(None if node is None else _value(node, "", lines), lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark is not None else ""
@@ -181,10 +181,20 @@ def _parse_json(text: str, *, source: str) -> Document:
         raise ConfigError(f"{source}: {name} is not a finite number")
 
     try:
-        return Document(json.loads(text, object_pairs_hook=unique, parse_constant=refuse))
+        values = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{source}:{error.lineno}: {error.msg}") from error
     except RecursionError as error:
         raise ConfigError(f"{source}: nested more than {MAX_DEPTH} levels deep") from error
     except ValueError as error:
         raise ConfigError(f"{source}: not a number that can be read: {error}") from error
+    _require_depth(values, source=source)
+    return Document(values)
+
+
+def _require_depth(value: Any, *, source: str, levels: int = MAX_DEPTH) -> None:
+    if levels < 0:
+        raise ConfigError(f"{source}: nested more than {MAX_DEPTH} levels deep")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in inner:
+        _require_depth(part, source=source, levels=levels - 1)

@@ -1,4 +1,4 @@
-"""One configuration out of all sources: default < file < TOWNLET_SET__A__B < --set < option, with each value's origin."""
+"""One configuration out of all sources: default < file < TOWNLET_SET__A__B < --set < option."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from townlet_core.config.base import leaf_types
 from townlet_core.config.describe import field_model
 from townlet_core.config.document import parse_yaml, read_document
-from townlet_core.config.problems import ConfigProblems, Problem, all_paths, origin_of, problems_of
+from townlet_core.config.problems import ConfigProblems, Problem, problems_of
 from townlet_core.config.root import SimulationConfig
 from townlet_core.errors import ConfigError
 
@@ -29,7 +29,7 @@ class LoadedConfig:
 
     Attributes:
         config: the configuration; sections of strategies are still raw.
-        origins: what set a value, by dotted path; a path that is not here (nor a section around it) has its default.
+        origins: what set a value, such as ``run.yaml:3``, ``--set`` or a variable's name, by dotted path.
         trust_code: a `python:` environment may run: its name is from the command line or a variable, or the file is
             trusted.
     """
@@ -39,8 +39,9 @@ class LoadedConfig:
     trust_code: bool = False
 
     def origin(self, path: str) -> str:
-        """Return where the value at `path` came from, such as ``run.yaml:3``, ``--set`` or ``default``."""
-        return origin_of(path, self.origins) or "default"
+        """Return where the field at `path` came from: its origin, those of the values within it, or ``default``."""
+        within = (origin for key, origin in self.origins.items() if key == path or key.startswith(f"{path}."))
+        return ", ".join(dict.fromkeys(within)) or "default"
 
 
 def load_config(
@@ -86,12 +87,15 @@ def load_config(
     try:
         config = SimulationConfig.model_validate(values)
     except ValidationError as error:
-        found = ConfigProblems(problems_of(error, SimulationConfig)).located(origins, all_paths(SimulationConfig))
+        found = ConfigProblems(problems_of(error, SimulationConfig)).located(origins)
         raise ConfigProblems([*problems, *found.problems]) from error
     if problems:
         raise ConfigProblems(problems)
-    in_file = path is not None and origin_of("environment.name", origins).startswith(str(path))
-    return LoadedConfig(config=config, origins=origins, trust_code=trust_config or not in_file)
+    named_by = origins.get("environment.name", "default")
+    trusted = trust_config or named_by in {"default", "--set", "option"} or named_by in (environ or {})
+    sections = {key.rpartition(".")[0] for key in origins}
+    leaves = {key: origin for key, origin in origins.items() if key not in sections}
+    return LoadedConfig(config=config, origins=leaves, trust_code=trusted)
 
 
 def _variables(environ: Mapping[str, str], problems: list[Problem]) -> list[tuple[str, str, str]]:
@@ -125,7 +129,7 @@ def _assignments(sets: Sequence[str], problems: list[Problem]) -> list[tuple[str
 
 
 def _parse(key: str, text: str) -> Any:
-    """Return the value of `text` for the field at `key`: YAML, or the text itself where the field is text or YAML fails."""
+    """Return the value of `text` for the field at `key`: YAML, or the text itself where the field is text."""
     try:
         value = parse_yaml(text, source="value").values
     except ConfigError:
@@ -146,13 +150,15 @@ def _assign(values: dict[str, Any], origins: dict[str, str], key: str, value: An
     for depth, section in enumerate(sections, start=1):
         below = place.get(section)
         if not isinstance(below, dict):
-            origins.pop(".".join(sections[:depth]), None)
+            origins[".".join(sections[:depth])] = origin
         place[section] = dict(below) if isinstance(below, dict) else {}
         place = place[section]
     place[name] = value
     for old in [path for path in origins if path == key or path.startswith(f"{key}.")]:
         del origins[old]
     origins[key] = origin
+    if isinstance(value, dict):
+        origins.update(dict.fromkeys(_paths(value, key), origin))
 
 
 def _paths(values: Mapping[str, Any], prefix: str = "") -> list[str]:

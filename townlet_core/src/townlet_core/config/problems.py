@@ -26,17 +26,20 @@ class Problem:
         path: dotted path of the key, or "" where the problem is not one key's.
         message: what was given, what is allowed, what to do.
         origin: where the value came from, such as ``run.yaml:3`` or ``--set``; "" where that is not known.
-        unknown: the key does not exist (so a suggestion may be looked for in other sections).
+        unknown: the key does not exist.
+        hint: ``"; did you mean 'x'?"`` for an unknown key, where something is close.
     """
 
     path: str
     message: str
     origin: str = ""
     unknown: bool = False
+    hint: str = ""
 
     def __str__(self) -> str:
         place = f" ({self.origin})" if self.origin else ""
-        return f"{self.path}{place}: {self.message}" if self.path else f"{self.message}{place}"
+        start = f"{self.path}{place}: " if self.path else ""
+        return f"{start}{self.message}{self.hint}"
 
 
 class ConfigProblems(ConfigError):  # noqa: N818  (an error that is a list of them)
@@ -53,7 +56,7 @@ class ConfigProblems(ConfigError):  # noqa: N818  (an error that is a list of th
         super().__init__(lines[0] if len(lines) == 1 else "\n  ".join([heading, *lines]))
 
     def located(self, origins: Mapping[str, str], known: Iterable[str] = ()) -> ConfigProblems:
-        """Return the same problems with their origins, and with suggestions for unknown keys from the `known` paths too."""
+        """Return the same problems with their origins, and with suggestions for unknown keys from `known` paths."""
         candidates = tuple(known)
         return ConfigProblems(_located(problem, origins, candidates) for problem in self.problems)
 
@@ -103,7 +106,7 @@ def show(value: Any) -> str:
 
 
 def _problem(detail: Mapping[str, Any], model: type[BaseModel], prefix: str) -> Problem:
-    owner, names, section = model, [], ""
+    owner, names = model, []
     for part in detail["loc"]:
         names.append(str(part))
         if part not in owner.model_fields:
@@ -111,17 +114,14 @@ def _problem(detail: Mapping[str, Any], model: type[BaseModel], prefix: str) -> 
         below = section_model(owner.model_fields[str(part)].annotation)
         if below is None:
             break
-        owner, section = below, ".".join(names)
+        owner = below
     name = names[-1] if names else ""
-    local = ".".join(names)
-    path = ".".join(part for part in (prefix, local) if part)
+    path = ".".join(part for part in (prefix, *names) if part)
     kind, given = detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        paths = [*all_paths(model)]
-        close = suggest(local, paths) if section or "." not in local else ""
-        if close and prefix:
-            close = close.replace("'", f"'{prefix}.", 1)
-        return Problem(path, f"there is no such key{close}", unknown=True)
+        if "." in name:
+            return Problem(path, "there is no such key; sections are nested in a file, dots are for --set")
+        return Problem(path, "there is no such key", unknown=True, hint=suggest(path, all_paths(model, prefix)))
     if kind == "refused":
         message = f"{detail['ctx']['reason']}; must be {_allowed(owner, name)}"
         return Problem(path + detail["ctx"]["inner"], message)
@@ -155,10 +155,8 @@ def all_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _located(problem: Problem, origins: Mapping[str, str], known: tuple[str, ...]) -> Problem:
-    message = problem.message
-    if problem.unknown and "did you mean" not in message:
-        message += suggest(problem.path, known)
-    return replace(problem, message=message, origin=problem.origin or origin_of(problem.path, origins))
+    hint = suggest(problem.path, known) if problem.unknown and known else problem.hint
+    return replace(problem, hint=hint, origin=problem.origin or origin_of(problem.path, origins))
 
 
 def _closest(name: str, candidates: Mapping[str, str]) -> list[str]:
