@@ -1,0 +1,91 @@
+"""From the name of an environment to the environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import gymnasium
+
+from townlet_core.environments.gym_source import GymSource
+from townlet_core.errors import ConfigError, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from townlet_core.config.environment import EnvironmentConfig
+    from townlet_core.environments.vector import VectorEnvironment
+
+
+class EnvironmentFactory(Protocol):
+    """What a plugin's environment entry points to."""
+
+    def __call__(self, config: EnvironmentConfig, *, num_worlds: int) -> VectorEnvironment:
+        """Return an environment of `num_worlds` worlds."""
+        ...
+
+
+NAME_FORMS = (
+    "gymnasium:ID (such as gymnasium:CartPole-v1)",
+    "python:module:factory",
+    "the name of an environment plugin",
+)
+
+
+def make_environment(
+    config: EnvironmentConfig,
+    *,
+    num_worlds: int | None = None,
+    trust_code: bool = False,
+    entries: Callable[[str], EnvironmentFactory | None] | None = None,
+) -> VectorEnvironment:
+    """Return the environment that `config.name` stands for.
+
+    Args:
+        config: the section `environment`.
+        num_worlds: N, instead of `config.num_worlds`.
+        trust_code: whether a name may import and run a module (``python:...`` and ``gymnasium:module:ID``).
+        entries: finds a plugin's factory by name; None where it has none.
+
+    Raises:
+        ConfigError: the name is missing, unknown or malformed, or the environment refuses its settings.
+        UnavailableError: an optional package is missing.
+        EnvironmentFault: a worker died while it started.
+    """
+    count = config.num_worlds if num_worlds is None else num_worlds
+    name = config.name
+    if name is None:
+        raise ConfigError(
+            f"no environment is chosen: set environment.name (or --env) to one of: {'; '.join(NAME_FORMS)}"
+        )
+    kind = name.partition(":")[0]
+    if kind in ("gymnasium", "python") and ":" in name:
+        return _make_gymnasium(GymSource.from_config(config, trust_code=trust_code), config, count)
+    factory = entries(name) if entries is not None else None
+    if factory is None:
+        raise ConfigError(
+            f"there is no environment '{name}'{_hint(name)}; environments are named: {'; '.join(NAME_FORMS)}"
+        )
+    return factory(config, num_worlds=count)
+
+
+def _make_gymnasium(source: GymSource, config: EnvironmentConfig, num_worlds: int) -> VectorEnvironment:
+    if config.vectorization == "workers":
+        from townlet_core.environments.workers import GymnasiumWorkers
+
+        return GymnasiumWorkers(
+            source, num_worlds, num_workers=config.num_workers, step_timeout_sec=config.step_timeout_sec
+        )
+    if config.vectorization == "entry_point":
+        from townlet_core.environments.entry_point import GymnasiumEntryPoint
+
+        return GymnasiumEntryPoint(source, num_worlds)
+    from townlet_core.environments.gymnasium_sync import GymnasiumSync
+
+    return GymnasiumSync(source, num_worlds)
+
+
+def _hint(name: str) -> str:
+    known = [f"gymnasium:{identifier}" for identifier in gymnasium.registry]
+    if f"gymnasium:{name}" in known:
+        return f"; did you mean 'gymnasium:{name}'?"
+    return suggestion(name, known)

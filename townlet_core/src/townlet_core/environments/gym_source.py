@@ -1,0 +1,160 @@
+"""Where Gymnasium worlds come from: a registered id or a factory, and how one world of it is made."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+from gymnasium.wrappers import OrderEnforcing
+
+from townlet_core.errors import ConfigError, UnavailableError, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gymnasium.envs.registration import EnvSpec
+
+    from townlet_core.config.environment import EnvironmentConfig
+
+World = gymnasium.Env[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GymSource:
+    """What makes worlds; plain data, so that it can be sent to a worker.
+
+    Attributes:
+        name: the name that the environment was asked for by.
+        module: imported first (an id that registers itself), or the factory's module; None for a plain id.
+        target: the registered id, or the factory's name.
+        is_factory: whether `target` is a factory.
+        options: keyword arguments for the constructor.
+        max_episode_steps: time limit instead of the registered one.
+    """
+
+    name: str
+    module: str | None
+    target: str
+    is_factory: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    max_episode_steps: int | None = None
+
+    @classmethod
+    def from_config(cls, config: EnvironmentConfig, *, trust_code: bool) -> GymSource:
+        """Return the source that `config.name` (``gymnasium:...`` or ``python:...``) stands for.
+
+        Raises:
+            ConfigError: the name is malformed or unknown, or runs code that was not trusted.
+            UnavailableError: the module of the name cannot be imported.
+        """
+        name = config.name or ""
+        kind, _, rest = name.partition(":")
+        module, _, target = rest.rpartition(":")
+        is_factory = kind == "python"
+        if not target or (is_factory and not module):
+            form = "python:module:factory" if is_factory else "gymnasium:ID"
+            raise ConfigError(f"environment.name '{name}' is not of the form '{form}'")
+        if module and not trust_code:
+            raise ConfigError(
+                f"environment.name '{name}' would import and run the module '{module}': "
+                "name it on the command line, or allow it with --trust-config (trust_code=True in Python)"
+            )
+        source = cls(
+            name=name,
+            module=module or None,
+            target=target,
+            is_factory=is_factory,
+            options=dict(config.options),
+            max_episode_steps=config.max_episode_steps,
+        )
+        source.prepare()
+        return source
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+    def prepare(self) -> None:
+        """Import what has to be imported, and check that the id or the factory exists.
+
+        Raises:
+            ConfigError: it does not exist.
+            UnavailableError: its module cannot be imported.
+        """
+        if self.is_factory:
+            self._factory()
+            return
+        if self.module is not None:
+            self._import(self.module)
+        self.spec()
+
+    def spec(self) -> EnvSpec:
+        """Return the registration of the id.
+
+        Raises:
+            ConfigError: nothing is registered under this id.
+        """
+        registry: dict[str, EnvSpec] = gymnasium.registry
+        if self.target not in registry:
+            raise ConfigError(
+                f"Gymnasium has no environment '{self.target}'{suggestion(self.target, registry)} "
+                f"({len(registry)} are registered; one of another package is named 'gymnasium:module:ID')"
+            )
+        return registry[self.target]
+
+    def make(self) -> tuple[World, int | None]:
+        """Make one world.
+
+        Returns:
+            The world and its time limit in steps, or None; the limit is not applied within the world, so that it costs nothing.
+
+        Raises:
+            ConfigError: the constructor refused its options, or did not return an environment.
+            UnavailableError: an optional package is missing.
+        """
+        try:
+            return self._make_from_factory() if self.is_factory else self._make_from_id()
+        except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
+            raise UnavailableError(f"environment '{self.name}' needs a package that is missing: {error}") from error
+        except (ConfigError, UnavailableError):
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"environment '{self.name}' could not be made with environment.options = {self.options}: {type(error).__name__}: {error}"
+            ) from error
+
+    def _make_from_id(self) -> tuple[World, int | None]:
+        spec = self.spec()
+        if spec.additional_wrappers:  # they may need to see the time limit, which stands below them
+            limit, inner_limit = None, self.max_episode_steps
+        else:
+            limit, inner_limit = self.max_episode_steps or spec.max_episode_steps, -1
+        world: World = gymnasium.make(spec, max_episode_steps=inner_limit, disable_env_checker=True, **self.options)
+        if type(world) is OrderEnforcing:  # it only checks that reset comes first, which the adapter sees to
+            world = world.env
+        return world, limit
+
+    def _make_from_factory(self) -> tuple[World, int | None]:
+        world = self._factory()(**self.options)
+        if not isinstance(world, gymnasium.Env):
+            raise ConfigError(
+                f"environment '{self.name}': the factory returned a {type(world).__name__}, not a gymnasium.Env"
+            )
+        return world, self.max_episode_steps
+
+    def _factory(self) -> Callable[..., Any]:
+        module = self._import(self.module or "")
+        factory = getattr(module, self.target, None)
+        if not callable(factory):
+            raise ConfigError(
+                f"module '{self.module}' has no factory '{self.target}'{suggestion(self.target, dir(module))}"
+            )
+        return factory  # type: ignore[no-any-return]  # found by name
+
+    def _import(self, name: str) -> Any:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            raise UnavailableError(f"environment '{self.name}': module '{name}' cannot be imported: {error}") from error

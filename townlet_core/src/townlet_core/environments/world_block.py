@@ -1,0 +1,233 @@
+"""A block of Gymnasium worlds, stepped in one loop that writes into given arrays; autoreset within the step.
+
+The same code runs in this process (`sync`) and in every worker, so that both give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+
+from townlet_core.arrays import is_finite
+from townlet_core.environments.faults import FieldError, Place
+from townlet_core.environments.leaf_writers import RowCheck, observation_writer
+from townlet_core.errors import EnvironmentFault
+from townlet_core.randomness import fold, integer_seed, key
+from townlet_core.spaces import action_count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from townlet_core.arrays import Array
+    from townlet_core.environments.block_arrays import BlockArrays
+    from townlet_core.environments.gym_source import World
+    from townlet_core.spaces import Space
+
+_SEEDS_AHEAD = 16
+_NUMBERS = (float, int, np.floating, np.integer)
+_FLAGS = (bool, np.bool_)
+_ACTION_MASK = "action_mask"
+
+
+class WorldBlock:
+    """Worlds `first` to `first + len(worlds)` of an environment.
+
+    Args:
+        worlds: the worlds, all with the same spaces.
+        limits: each world's time limit in steps, or None.
+        name: the environment's name, for messages.
+        first: index of the first world within the environment.
+        arrays: what is written; as many rows as there are worlds.
+    """
+
+    def __init__(
+        self, worlds: Sequence[World], limits: Sequence[int | None], *, name: str, first: int, arrays: BlockArrays
+    ) -> None:
+        self._worlds = list(worlds)
+        self._limits = [sys.maxsize if limit is None else limit for limit in limits]
+        self._name = name
+        self._first = first
+        self._arrays = arrays
+        space: Space = worlds[0].observation_space
+        self._write = observation_writer(space, arrays.observations)
+        self._check = RowCheck(space)
+        self._is_discrete = isinstance(worlds[0].action_space, spaces.Discrete)
+        self._num_actions = action_count(worlds[0].action_space)
+        self._step_functions = [world.step for world in worlds]
+        self._keys: Array = np.zeros(len(self._worlds), np.uint64)
+        self._seeds_ahead: list[list[int]] = [[] for _ in self._worlds]
+        self._is_masked = False
+
+    def reset(self, seeds: Sequence[int], indices: Sequence[int]) -> bool:
+        """Start episode 0 everywhere.
+
+        Args:
+            seeds: the seed of each world.
+            indices: the world index that each draws its key with.
+
+        Returns:
+            Whether these worlds tell which actions are allowed (``info["action_mask"]``).
+
+        Raises:
+            EnvironmentFault: a world failed.
+        """
+        arrays = self._arrays
+        self._keys = key(np.array(seeds, np.uint64), "environment", np.array(indices, np.uint64))
+        for column in (arrays.rewards, arrays.terminations, arrays.truncations, arrays.episodes, arrays.ages):
+            column.fill(0)
+        arrays.episode_starts.fill(True)  # noqa: FBT003  (the value to fill with)
+        arrays.action_mask.fill(True)  # noqa: FBT003  (the value to fill with)
+        masks = [self._reset_world(world) for world in range(len(self._worlds))]
+        self._is_masked = self._num_actions > 0 and masks[0] is not None
+        for world, mask in enumerate(masks):
+            self._write_mask(world, mask)
+        self._require_possible(arrays.observations)
+        return self._is_masked
+
+    def step(self, actions: Array) -> bool:
+        """Make one step everywhere.
+
+        Args:
+            actions: (N,) int64 or (N, ...), in the worlds' own action space.
+
+        Returns:
+            Whether an episode ended, so that `final_observations` hold something new.
+
+        Raises:
+            EnvironmentFault: a world failed.
+        """
+        arrays, limits, write = self._arrays, self._limits, self._write
+        rewards, current, is_masked = arrays.rewards, arrays.current, self._is_masked
+        arrays.terminations.fill(False)  # noqa: FBT003  (the value to fill with)
+        arrays.truncations.fill(False)  # noqa: FBT003  (the value to fill with)
+        arrays.episode_starts.fill(False)  # noqa: FBT003  (the value to fill with)
+        ages_array = arrays.ages
+        ages_array += 1
+        ages = ages_array.tolist()
+        choices = actions.tolist() if self._is_discrete else list(actions.copy())  # a world may keep what it is given
+        has_ended = False
+        world = 0
+        try:
+            for world, step in enumerate(self._step_functions):
+                current[0] = world
+                observation, reward, terminated, truncated, info = step(choices[world])
+                write(world, observation)
+                rewards[world] = reward if reward.__class__ is float else _number(reward)
+                if terminated is False and truncated is False and ages[world] < limits[world]:
+                    if is_masked:
+                        self._write_mask(world, info.get(_ACTION_MASK))
+                elif self._ends(world, terminated, truncated):
+                    has_ended = True
+                elif is_masked:
+                    self._write_mask(world, info.get(_ACTION_MASK))
+        except EnvironmentFault:
+            raise
+        except FieldError as error:
+            raise self._place(world).fault(str(error)) from error.__cause__
+        except Exception as error:
+            raise self._place(world).fault(f"step raised {type(error).__name__}: {error}", cause=error) from error
+        self._require_possible(arrays.observations)
+        if not is_finite(rewards):
+            world = int(np.argmin(np.isfinite(rewards)))
+            raise self._place(world).fault(f"reward is {rewards[world]}")
+        return has_ended
+
+    def close(self) -> None:
+        """Close every world, whatever the others do."""
+        for world in self._worlds:
+            try:
+                world.close()
+            except Exception:  # noqa: BLE001, S110, PERF203  (what fails while closing cannot be helped any more)
+                pass
+
+    def _ends(self, world: int, terminated: Any, truncated: Any) -> bool:
+        """Note the end of an episode, if it is one, and start the next; return whether it was."""
+        for name, flag in (("terminated", terminated), ("truncated", truncated)):
+            if not isinstance(flag, _FLAGS):
+                raise FieldError(name, f"is {flag!r} ({type(flag).__name__}), expected True or False")
+        arrays = self._arrays
+        has_run_out = int(arrays.ages[world]) >= self._limits[world]
+        if not (terminated or truncated or has_run_out):
+            return False
+        arrays.terminations[world] = terminated
+        arrays.truncations[world] = truncated or has_run_out
+        for final, leaf in zip(arrays.final_observations, arrays.observations, strict=True):
+            final[world] = leaf[world]
+        problem = self._check.problem(arrays.final_observations, world)
+        if problem is not None:
+            raise self._place(world).fault(problem)
+        arrays.episode_starts[world] = True
+        arrays.episodes[world] += 1
+        arrays.ages[world] = 0
+        self._write_mask(world, self._reset_world(world))
+        return True
+
+    def _reset_world(self, world: int) -> Any:
+        """Reset one world with the seed of its episode, write its observation and return its action mask or None."""
+        self._arrays.current[0] = world
+        try:
+            observation, info = self._worlds[world].reset(seed=self._seed(world, int(self._arrays.episodes[world])))
+            self._write(world, observation)
+            return info.get(_ACTION_MASK)
+        except FieldError as error:
+            raise self._place(world).fault(str(error)) from error.__cause__
+        except Exception as error:
+            raise self._place(world).fault(f"reset raised {type(error).__name__}: {error}", cause=error) from error
+
+    def _seed(self, world: int, episode: int) -> int:
+        """Return the reset seed of an episode; drawn some episodes ahead, since one draw costs as much as many."""
+        block, place = divmod(episode, _SEEDS_AHEAD)
+        if place == 0 or not self._seeds_ahead[world]:
+            episodes = np.arange(block * _SEEDS_AHEAD, (block + 1) * _SEEDS_AHEAD)
+            self._seeds_ahead[world] = integer_seed(fold(self._keys[world], episodes))
+        return self._seeds_ahead[world][place]
+
+    def _write_mask(self, world: int, mask: Any) -> None:
+        if not self._is_masked:
+            return
+        place = self._place(world)
+        if mask is None:
+            raise place.fault("info has no 'action_mask' any more, and had one after the first reset")
+        flat = np.concatenate([np.ravel(part) for part in mask]) if isinstance(mask, tuple) else np.ravel(mask)
+        if flat.shape != (self._num_actions,) or flat.dtype.kind not in "biu":
+            raise place.fault(
+                f"info['action_mask'] has shape {flat.shape} and dtype {flat.dtype}, expected {self._num_actions} flags"
+            )
+        self._arrays.action_mask[world] = flat
+
+    def _require_possible(self, leaves: tuple[Array, ...]) -> None:
+        if self._check.passes(leaves):
+            return
+        for world in range(len(self._worlds)):
+            problem = self._check.problem(leaves, world)
+            if problem is not None:
+                raise self._place(world).fault(problem)
+
+    def _place(self, world: int) -> Place:
+        episode = int(self._arrays.episodes[world])
+        seed = self._seed(world, episode)
+        return Place(
+            environment=self._name,
+            world=self._first + world,
+            episode=episode,
+            seed=seed,
+            step=int(self._arrays.ages[world]),
+        )
+
+
+def _number(reward: Any) -> float:
+    """Return a reward that is not a plain float as one."""
+    if isinstance(reward, np.ndarray) and reward.ndim == 0:
+        reward = reward[()]
+    if not isinstance(reward, _NUMBERS):
+        raise FieldError("reward", f"is {reward!r} ({type(reward).__name__}), expected a number")
+    number = float(reward)
+    return (
+        number
+        if abs(number) < float(np.finfo(np.float32).max) or not math.isfinite(number)
+        else math.copysign(math.inf, number)
+    )
