@@ -19,7 +19,7 @@ Clock = Callable[[], float]
 """Returns seconds since 1970, such as `time.time`. Times are information: nothing in a run is ordered by them."""
 
 MAX_RECORD_BYTES = 1 << 20
-_Text = Annotated[str, Field(max_length=4096)]
+_Text = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]  # one line, shown in terminals
 _Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 

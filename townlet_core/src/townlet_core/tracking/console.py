@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Mode = Literal["auto", "rich", "plain", "off"]
 
 _LINE_EVERY_SEC = 30.0
-_LINE_EVERY_SHARE = 0.1
+_LINE_EVERY_SHARE = 0.0999  # a tenth, less what is lost in rounding
 _REDRAW_EVERY_SEC = 0.1
 
 
@@ -115,7 +115,7 @@ class RichConsole:
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._bar: RichBar = Progress(
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),
             TextColumn("{task.description}", markup=False),
             console=RichOutput(file=stream, highlight=False),
             auto_refresh=False,
@@ -150,28 +150,26 @@ class RichConsole:
 
 
 def describe_progress(record: Mapping[str, Any]) -> str:
-    """Return one line about a record: steps, speed, return, explained variance, KL, time left, as far as it has them.
+    """Return one line about a record, what matters most in front: narrow terminals cut its end.
 
     Args:
-        record: `agent_steps`, `total_steps`, `steps_per_sec`, `episode_return_mean`, `explained_variance`, `kl_k3`.
+        record: `agent_steps`, `total_steps`, `steps_per_sec`, `episode_return_mean`, `explained_variance`, `kl_k3`;
+            what it lacks, or what is not finite, is left out.
     """
     steps, total, speed = (_number(record, name) for name in ("agent_steps", "total_steps", "steps_per_sec"))
     parts = []
     if steps is not None:
-        share = f" {steps / total:4.0%}" if total else ""
-        parts.append(f"{steps:,.0f}{f'/{total:,.0f}' if total else ''} steps{share}")
-    for name, form in (
-        ("steps_per_sec", "{:,.0f} steps/s"),
-        ("episode_return_mean", "return {:.4g}"),
-        ("explained_variance", "explained variance {:.2f}"),
-        ("kl_k3", "KL {:.4f}"),
-    ):
-        value = _number(record, name)
-        if value is not None:
-            parts.append(form.format(value))
+        parts.append(f"{steps:,.0f}/{total:,.0f} {steps / total:.0%}" if total else f"{steps:,.0f}")
+    parts += _named(record, steps_per_sec="{:,.0f} steps/s", episode_return_mean="return {:.4g}")
     if steps is not None and total and speed and total > steps:
         parts.append(f"{_duration((total - steps) / speed)} left")
+    parts += _named(record, explained_variance="explained variance {:.2f}", kl_k3="KL {:.4f}")
     return " | ".join(parts)
+
+
+def _named(record: Mapping[str, Any], **forms: str) -> list[str]:
+    numbers = ((form, _number(record, name)) for name, form in forms.items())
+    return [form.format(number) for form, number in numbers if number is not None]
 
 
 def _number(record: Mapping[str, Any], name: str) -> float | None:

@@ -1,0 +1,131 @@
+"""``townlet runs``: the runs of a directory and how each stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from townlet_core.runs.listing import RunSummary
+
+_HEADER = ("RUN", "STATUS", "STRATEGY", "ENVIRONMENT", "AGENT STEPS", "RETURN", "CREATED")
+_RIGHT_ALIGNED = {"AGENT STEPS", "RETURN"}
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    directory = click.Path(path_type=Path)
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--runs-dir", type=directory, default=Path("runs"), show_default=True, help="Where the runs are."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group("runs", invoke_without_command=True)
+@_options
+@click.pass_context
+def command(ctx: click.Context, runs_dir: Path, as_json: bool) -> None:
+    """List runs, or show one."""
+    given = [name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if ctx.invoked_subcommand is None:
+        _list(runs_dir, as_json=as_json)
+    elif given:
+        raise click.UsageError(f"options stand after '{ctx.invoked_subcommand}'", ctx=ctx)
+
+
+@command.command("list")
+@_options
+def list_command(runs_dir: Path, as_json: bool) -> None:
+    """List runs, newest first; the same as 'townlet runs' alone."""
+    _list(runs_dir, as_json=as_json)
+
+
+@command.command("show")
+@click.argument("run")
+@_options
+def show_command(run: str, runs_dir: Path, as_json: bool) -> None:
+    """Show one run. RUN is an id or a path."""
+    from townlet_core.runs.listing import find_run
+
+    summary = to_json(find_run(run, runs_dir=runs_dir))
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+        return
+    width = max(map(len, summary))
+    for name, value in summary.items():
+        click.echo(f"{name.ljust(width)}  {_shown(value)}".rstrip())
+
+
+def _list(runs_dir: Path, *, as_json: bool) -> None:
+    from townlet_core.runs.listing import list_runs
+
+    runs = list_runs(runs_dir)
+    if as_json:
+        click.echo(json.dumps({"runs": [to_json(run) for run in runs]}, indent=2))
+    elif runs:
+        click.echo("\n".join(table(runs)))
+    else:
+        where = "holds no runs" if runs_dir.is_dir() else "does not exist"
+        click.echo(f"no runs yet: {runs_dir} {where}; 'townlet train' makes the first one")
+
+
+def to_json(run: RunSummary) -> dict[str, Any]:
+    """Return what is known about a run as JSON values; fields of a damaged record are missing."""
+    summary: dict[str, Any] = {"id": run.path.name, "path": str(run.path), "status": run.status}
+    if run.record is not None:
+        summary |= run.record.model_dump(mode="json", exclude={"schema_version", "id", "status", "message"})
+    return summary | {
+        "last_return": run.last_return,
+        "checkpoints": list(run.checkpoints),
+        "resumable": run.is_resumable,
+        "message": run.reason,
+    }
+
+
+def table(runs: Sequence[RunSummary]) -> list[str]:
+    """Return the lines of an aligned table, with what is wrong below the row of a damaged run."""
+    rows = [_row(run) for run in runs]
+    widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
+    lines = [_aligned(_HEADER, widths)]
+    for run, row in zip(runs, rows, strict=True):
+        lines.append(_aligned(row, widths))
+        if run.record is None:
+            lines.append(f"    {_printable(run.reason)}")
+    return lines
+
+
+def _row(run: RunSummary) -> tuple[str, ...]:
+    record = run.record
+    if record is None:
+        return (_printable(run.path.name), run.status, "-", "-", "-", "-", "-")
+    last_return = "-" if run.last_return is None else f"{run.last_return:.4g}"
+    steps = f"{record.agent_steps:,}"
+    return (run.path.name, run.status, record.strategy, record.environment, steps, last_return, record.created)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(
+        cell.rjust(width) if title in _RIGHT_ALIGNED else cell.ljust(width)
+        for title, cell, width in zip(_HEADER, cells, widths, strict=True)
+    ).rstrip()
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return _printable(", ".join(f"{name} {item}" for name, item in value.items())) or "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value in (None, "") else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Return `text` with everything that would steer a terminal escaped."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
