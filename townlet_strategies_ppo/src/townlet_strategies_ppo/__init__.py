@@ -1,20 +1,20 @@
-"""Proximal policy optimisation for Townlet; importing this package imports no torch."""
+"""Proximal policy optimisation for Townlet."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from townlet_strategies_ppo.settings import PPOSettings
-    from townlet_strategies_ppo.strategy import PPOStrategy
+    from townlet_strategies_ppo.settings import PPOSettings as PPOSettings
+    from townlet_strategies_ppo.strategy import PPOStrategy as PPOStrategy
+
+_EXPORTS = {"PPOSettings": "townlet_strategies_ppo.settings", "PPOStrategy": "townlet_strategies_ppo.strategy"}
 
 __all__ = ["PPOSettings", "PPOStrategy"]
 
-_HOMES = {"PPOSettings": "settings", "PPOStrategy": "strategy"}
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name where it lives (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'townlet_strategies_ppo' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"townlet_strategies_ppo.{_HOMES[name]}"), name)
+def __getattr__(name: str) -> Any:  # noqa: ANN401  (whatever the table names)
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)

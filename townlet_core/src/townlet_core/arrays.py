@@ -1,0 +1,28 @@
+"""Shape and finiteness checks that name what they looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Observations = dict[str, Array]
+
+
+def require_shape(array: Array, shape: tuple[int, ...], *, name: str) -> None:
+    """Raise `ValueError` unless `array` has `shape`; `name` is what the message calls it."""
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+
+
+def is_finite(array: Array) -> bool:
+    """Return whether every number is finite; integers and booleans always are.
+
+    The sum is looked at first: it is finite whenever every number is and nothing overflows, at a fraction of the cost.
+    """
+    if array.dtype.kind != "f":
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())

@@ -1,0 +1,15 @@
+"""What the user gets: frozen, versioned results."""
+
+from townlet_core.dto.base import ArtefactReference, ResultBase, TrainingResultBase
+from townlet_core.dto.evaluation import EpisodeResult, EvaluationResultDTO
+from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO
+
+__all__ = [
+    "ArtefactReference",
+    "EpisodeResult",
+    "EvaluationResultDTO",
+    "PPOTelemetry",
+    "PPOTrainingResultDTO",
+    "ResultBase",
+    "TrainingResultBase",
+]

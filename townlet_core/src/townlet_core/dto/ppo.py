@@ -1,0 +1,126 @@
+"""What a PPO update reports, field by field; one record per update is the telemetry, the last one is the result.
+
+The names of telemetry 1.0 to 1.2 keep their meaning. `kl_divergence` is mean(old - new log-probability), which may be
+negative; `kl_k3` is mean(ratio - 1 - log ratio), which may not, and is what the target-KL stop uses.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from townlet_core.dto.base import ResultBase, TrainingResultBase
+
+
+class AnnealFields(ResultBase):
+    """Where in an anneal schedule the update took place; all None outside of one (telemetry 1.2)."""
+
+    anneal_cycle: int | None = Field(default=None, description="Cycle of the schedule.")
+    anneal_stage: str | None = Field(default=None, description="Stage of the schedule.")
+    anneal_dataset: str | None = Field(default=None, description="Label of the dataset.")
+    anneal_bc_accuracy: float | None = Field(default=None, description="Held-out accuracy of the cloned policy.")
+    anneal_bc_threshold: float | None = Field(default=None, description="Accuracy that the gate asked for.")
+    anneal_bc_passed: bool | None = Field(default=None, description="Whether the gate was passed.")
+    anneal_loss_baseline: float | None = Field(default=None, description="loss_total of the previous PPO stage.")
+    anneal_queue_baseline: float | None = Field(default=None, description="Queue conflict events of the previous PPO stage.")
+    anneal_intensity_baseline: float | None = Field(default=None, description="Conflict intensity of the previous PPO stage.")
+    anneal_loss_flag: bool | None = Field(default=None, description="Loss left its tolerance.")
+    anneal_queue_flag: bool | None = Field(default=None, description="Conflict events left their tolerance.")
+    anneal_intensity_flag: bool | None = Field(default=None, description="Conflict intensity left its tolerance.")
+
+
+class TownFields(ResultBase):
+    """Event counts of the town over the rollout; None in environments that do not count them."""
+
+    queue_conflict_events: float | None = Field(default=None, description="Queue conflicts.")
+    queue_conflict_intensity_sum: float | None = Field(default=None, description="Sum of their intensities.")
+    shared_meal_events: float | None = Field(default=None, description="Meals eaten together.")
+    late_help_events: float | None = Field(default=None, description="Shifts covered for a late friend.")
+    shift_takeover_events: float | None = Field(default=None, description="Shifts taken over from an absent colleague.")
+    chat_success_events: float | None = Field(default=None, description="Chats that went well.")
+    chat_failure_events: float | None = Field(default=None, description="Chats that did not.")
+    chat_quality_mean: float | None = Field(default=None, description="Mean quality of the chats that went well.")
+
+
+class BaselineFields(ResultBase):
+    """Aggregates of the recorded dataset that an update learned from; None for live rollouts."""
+
+    baseline_sample_count: float | None = Field(default=None, description="Samples in the dataset.")
+    baseline_reward_mean: float | None = Field(default=None, description="Mean reward.")
+    baseline_reward_sum: float | None = Field(default=None, description="Sum of rewards.")
+    baseline_reward_sum_mean: float | None = Field(default=None, description="Mean of the samples' reward sums.")
+    baseline_log_prob_mean: float | None = Field(default=None, description="Mean recorded log-probability.")
+
+
+class PPOTelemetry(AnnealFields, TownFields, BaselineFields):
+    """One update of PPO. Counts are of the whole run where they say so, else of this update."""
+
+    telemetry_version: Literal["2.0"] = Field(default="2.0", description="Version of these names.")
+    epoch: int = Field(ge=1, description="Number of this update, from 1 (the name is that of the earlier format).")
+    updates: int = Field(ge=0, description="Optimiser steps made in this update (minibatches).")
+    transitions: int = Field(ge=0, description="Agent-steps learned from in this update.")
+    loss_policy: float = Field(description="Clipped surrogate loss, mean over minibatches weighted by their size.")
+    loss_value: float = Field(description="Value loss, 0.5 x squared error.")
+    loss_entropy: float = Field(description="Minus the entropy.")
+    loss_total: float = Field(description="loss_policy + value_coef x loss_value + entropy_coef x loss_entropy.")
+    clip_fraction: float = Field(ge=0.0, le=1.0, description="Share of samples whose ratio left the clip range.")
+    clip_fraction_max: float = Field(ge=0.0, le=1.0, description="Largest clip fraction of a minibatch.")
+    clip_triggered_minibatches: int = Field(ge=0, description="Minibatches in which any ratio was clipped.")
+    adv_mean: float = Field(description="Mean advantage before normalisation.")
+    adv_std: float = Field(ge=0.0, description="Standard deviation of the advantages before normalisation.")
+    adv_zero_std_batches: int = Field(ge=0, description="Minibatches whose advantages have a deviation below 1e-8.")
+    adv_min_std: float = Field(ge=0.0, description="Smallest deviation of a minibatch's advantages.")
+    grad_norm: float = Field(ge=0.0, description="Mean global gradient norm before clipping.")
+    grad_norm_max: float = Field(ge=0.0, description="Largest gradient norm of a minibatch.")
+    kl_divergence: float = Field(description="mean(old - new log-probability) over all minibatches.")
+    kl_divergence_max: float = Field(description="Largest such mean of a minibatch.")
+    kl_k3: float = Field(description="Estimator k3 of the KL divergence over the last epoch; at least 0 up to rounding.")
+    lr: float = Field(ge=0.0, description="Learning rate of this update.")
+    clip_range: float = Field(ge=0.0, description="Clip range of this update.")
+    steps: int = Field(ge=0, description="Optimiser steps made in the whole run.")
+    entropy: float = Field(description="Mean entropy of the policy over legal actions, in nats.")
+    batch_entropy_mean: float = Field(description="Mean of the minibatches' entropies.")
+    batch_entropy_std: float = Field(ge=0.0, description="Standard deviation of the minibatches' entropies.")
+    reward_advantage_corr: float = Field(ge=-1.0, le=1.0, description="Correlation of rewards and advantages; 0 when either is constant.")
+    explained_variance: float | None = Field(description="1 - var(returns - values) / var(returns); None when returns are constant.")
+    rollout_ticks: int = Field(ge=0, description="Steps of each world in the rollout.")
+    data_mode: Literal["rollout", "replay", "mixed"] = Field(default="rollout", description="Where the samples came from.")
+    cycle_id: int = Field(default=0, ge=0, description="Number of the training cycle.")
+    num_epochs_done: int = Field(ge=0, description="Passes over the rollout; fewer than asked when the target KL was reached.")
+    stop_reason: Literal["epochs", "target_kl"] = Field(description="Why the passes ended.")
+    agent_steps: int = Field(ge=0, description="Agent-steps of the whole run so far; reset steps are not counted.")
+    total_steps: int = Field(ge=0, description="Agent-steps that the run is to make.")
+    episodes: int = Field(ge=0, description="Episodes finished in this rollout (an agent's life each).")
+    episode_return_mean: float | None = Field(default=None, description="Over the episodes finished in this rollout; None without any.")
+    episode_return_std: float | None = Field(default=None, description="The same.")
+    episode_return_min: float | None = Field(default=None, description="The same.")
+    episode_return_max: float | None = Field(default=None, description="The same.")
+    episode_length_mean: float | None = Field(default=None, description="The same, in steps.")
+    policy_digest: str = Field(description="SHA-256 of the weights after this update.")
+    epoch_duration_sec: float = Field(ge=0.0, description="Wall-clock seconds of this update, rollout included.")
+    steps_per_sec: float = Field(ge=0.0, description="Agent-steps per second of this update.")
+    log_stream_offset: int = Field(default=0, ge=0, description="Bytes in the telemetry file before this record.")
+    conflict: dict[str, float] = Field(default_factory=dict, description="Rivalry features: `<feature>_{mean,max}_avg`.")
+    environment: dict[str, float] = Field(default_factory=dict, description="Other event counts of the environment, by name.")
+
+
+class PPOTrainingResultDTO(PPOTelemetry, TrainingResultBase):
+    """What a PPO run returns: the telemetry of its last update, and the artefact."""
+
+    episodes_total: int = Field(ge=0, description="Episodes finished in the whole run.")
+    num_resumes: int = Field(default=0, ge=0, description="How often the run was resumed.")
+    episodes_restarted: bool = Field(
+        default=False,
+        description="Whether a resume began new episodes, because the environment cannot be snapshotted.",
+    )
+    exact: bool = Field(description="Whether the environment keeps the promise of equal bytes for an equal seed.")
+
+
+def flatten_record(record: PPOTelemetry) -> dict[str, object]:
+    """Return the telemetry line of `record`: its two maps become `conflict.x` and `environment.x`."""
+    flat = record.model_dump(mode="json")
+    for name in ("conflict", "environment"):
+        for key, value in flat.pop(name).items():
+            flat[f"{name}.{key}"] = value
+    return flat

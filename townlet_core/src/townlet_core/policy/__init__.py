@@ -1,0 +1,1 @@
+"""Policies: what acts, how it is described, stored and run without torch."""

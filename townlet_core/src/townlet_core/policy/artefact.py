@@ -1,0 +1,174 @@
+"""The policy artefact: what passes between strategies, and what is evaluated, promoted and run.
+
+A directory of `policy.safetensors` (weights, normaliser moments), `policy.json` (the spec and where it came from) and a
+manifest with sizes and SHA-256. Nothing in it is executable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import safetensors.numpy
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from townlet_core.arrays import Array, is_finite
+from townlet_core.checkpoint.atomic import write_directory
+from townlet_core.checkpoint.manifest import read_directory
+from townlet_core.errors import ArtefactError
+from townlet_core.policy.encoder import Encoder, EncoderResolver, built_in_encoder
+from townlet_core.policy.inputs import Moments, empty_normalizer
+from townlet_core.policy.numpy_policy import NumpyPolicy
+from townlet_core.policy.spec import PolicySpec
+from townlet_core.policy.weights import layout
+
+WEIGHTS_FILE = "policy.safetensors"
+DOCUMENT_FILE = "policy.json"
+MAX_BYTES = 4 << 30
+
+
+class Provenance(BaseModel):
+    """Where an artefact came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: str = Field(description="Name of the strategy that wrote it.")
+    environment: str = Field(default="", description="Name of the environment that it was trained in.")
+    agent_steps: int = Field(default=0, ge=0, description="Agent-steps that it was trained for.")
+    config_digest: str = Field(default="", description="SHA-256 of the resolved configuration.")
+
+
+class PolicyDocument(BaseModel):
+    """The contents of `policy.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    spec: PolicySpec
+    critic_trained: bool = Field(description="Whether the critic's values mean anything.")
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyArtefact:
+    """A policy at rest.
+
+    Attributes:
+        document: the spec and where it came from.
+        weights: name -> float32 array, exactly the names and shapes of the spec's layout.
+        normalizer: name -> moments of the observations that are normalised; empty when none are.
+    """
+
+    document: PolicyDocument
+    weights: Mapping[str, Array]
+    normalizer: Mapping[str, Moments] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> PolicySpec:
+        """The network."""
+        return self.document.spec
+
+    def files(self) -> dict[str, bytes]:
+        """Return the artefact's files, name -> bytes; equal artefacts give equal bytes."""
+        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.weights.items()}
+        for name, moments in self.normalizer.items():
+            arrays[f"normalizer.{name}.count"] = np.array([moments.count])
+            arrays[f"normalizer.{name}.mean"] = np.asarray(moments.mean, order="C")
+            arrays[f"normalizer.{name}.variance"] = np.asarray(moments.variance, order="C")
+        document = self.document.model_dump(mode="json")
+        text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
+        return {WEIGHTS_FILE: safetensors.numpy.save(arrays), DOCUMENT_FILE: text.encode()}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the files, as hexadecimal digits."""
+        return files_digest(self.files())
+
+    def save(self, path: Path) -> str:
+        """Write the artefact to the directory `path`, replacing it whole, and return its digest.
+
+        Raises:
+            ArtefactError: a weight is not finite; such a policy is never written.
+            StorageError: the operating system refused.
+        """
+        for name, array in self.weights.items():
+            if not is_finite(np.asarray(array)):
+                raise ArtefactError(f"{path}: weight '{name}' is not finite; nothing was written")
+        files = self.files()
+        write_directory(path, files)
+        return files_digest(files)
+
+    def policy(self, *, worlds_per_shard: int = 1, encoders: EncoderResolver = built_in_encoder) -> NumpyPolicy:
+        """Return the policy ready to act, without torch."""
+        encoder = encoders(self.spec.encoder.name)
+        return NumpyPolicy(self.spec, encoder, self.weights, self.normalizer, worlds_per_shard=worlds_per_shard)
+
+
+def files_digest(files: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 over the names and bytes of `files`, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode())
+        digest.update(files[name])
+    return digest.hexdigest()
+
+
+def load_artefact(path: Path, *, encoders: EncoderResolver = built_in_encoder) -> PolicyArtefact:
+    """Read and verify an artefact.
+
+    Raises:
+        MissingInputError: there is no such directory.
+        ArtefactError: a file is missing, damaged, too large, or does not fit the spec; the message names it.
+    """
+    files = read_directory(path, max_bytes=MAX_BYTES, error=ArtefactError)
+    for name in (WEIGHTS_FILE, DOCUMENT_FILE):
+        if name not in files:
+            raise ArtefactError(f"{path}: has no {name}; this is not a policy artefact")
+    try:
+        document = PolicyDocument.model_validate_json(files[DOCUMENT_FILE])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtefactError(f"{path / DOCUMENT_FILE}: {where}: {first['msg']}") from error
+    try:
+        arrays = safetensors.numpy.load(files[WEIGHTS_FILE])
+    except Exception as error:  # noqa: BLE001  (the parser of a foreign file may raise anything; all of it means "damaged")
+        raise ArtefactError(f"{path / WEIGHTS_FILE}: cannot be read: {error}") from error
+    normalizer = _take_normalizer(path, document.spec, arrays)
+    _check_weights(path, document.spec, encoders(document.spec.encoder.name), arrays)
+    return PolicyArtefact(document=document, weights=arrays, normalizer=normalizer)
+
+
+def _take_normalizer(path: Path, spec: PolicySpec, arrays: dict[str, Array]) -> dict[str, Moments]:
+    if not spec.normalize_observations:
+        return {}
+    normalizer = {}
+    for name, empty in empty_normalizer(spec.observation_spaces).items():
+        parts = []
+        for part, shape in (("count", (1,)), ("mean", empty.mean.shape), ("variance", empty.variance.shape)):
+            array = arrays.pop(f"normalizer.{name}.{part}", None)
+            if array is None or array.shape != shape or array.dtype != np.float64 or not is_finite(array):
+                raise ArtefactError(f"{path / WEIGHTS_FILE}: normalizer.{name}.{part} must be finite float64 of shape {shape}")
+            parts.append(array)
+        if parts[0][0] < 0 or (parts[2] < 0).any():
+            raise ArtefactError(f"{path / WEIGHTS_FILE}: normalizer.{name} has a negative count or variance")
+        normalizer[name] = Moments(float(parts[0][0]), parts[1], parts[2])
+    return normalizer
+
+
+def _check_weights(path: Path, spec: PolicySpec, encoder: Encoder, arrays: Mapping[str, Array]) -> None:
+    shapes = layout(spec, encoder).shapes
+    for name in sorted(shapes.keys() ^ arrays.keys()):
+        problem = "is missing" if name in shapes else "is not part of the spec"
+        raise ArtefactError(f"{path / WEIGHTS_FILE}: weight '{name}' {problem}")
+    for name, shape in shapes.items():
+        array = arrays[name]
+        if array.shape != shape or array.dtype != np.float32:
+            raise ArtefactError(f"{path / WEIGHTS_FILE}: weight '{name}' is {array.dtype}{array.shape}, expected float32{shape}")
+        if not is_finite(array):
+            raise ArtefactError(f"{path / WEIGHTS_FILE}: weight '{name}' is not finite")

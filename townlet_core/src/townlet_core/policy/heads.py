@@ -1,0 +1,138 @@
+"""Distributions over actions in NumPy: categorical, multi-categorical and diagonal Gaussian, with action masks.
+
+Masked entries get a finite fill before the softmax: their probability is exactly 0, and nothing becomes infinite.
+Entropy counts legal actions only.
+
+Legend: (..., X) any leading axes; K actions (for multi-categorical the sum of the counts), D action dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+
+from townlet_core.arrays import Array
+from townlet_core.errors import ConfigError
+from townlet_core.randomness import box_muller
+from townlet_core.spaces import describe_space
+
+MASK_FILL = -1.0e9
+LOG_SQRT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionHead:
+    """How the actor's outputs become actions.
+
+    Attributes:
+        kind: which distribution.
+        counts: actions of each categorical part; empty for Gaussian.
+        num_outputs: width of the actor's last layer (K, or D for Gaussian).
+        noise_size: uniform numbers that one sample takes.
+    """
+
+    kind: Literal["categorical", "multi_categorical", "gaussian"]
+    counts: tuple[int, ...]
+    num_outputs: int
+    noise_size: int
+
+    @classmethod
+    def for_space(cls, space: spaces.Space[Any]) -> ActionHead:
+        """Return the head for an action space.
+
+        Raises:
+            ConfigError: the space is not Discrete, MultiDiscrete with one axis, or Box with one axis.
+        """
+        if isinstance(space, spaces.Discrete):
+            return cls("categorical", (int(space.n),), int(space.n), 1)
+        if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+            counts = tuple(int(count) for count in space.nvec)
+            return cls("multi_categorical", counts, sum(counts), len(counts))
+        if isinstance(space, spaces.Box) and len(space.shape) == 1:
+            size = int(space.shape[0])
+            return cls("gaussian", (), size, 2 * size)
+        raise ConfigError(
+            f"no policy acts on {describe_space(space)}: allowed are Discrete, MultiDiscrete with one axis, Box with one axis"
+        )
+
+    @property
+    def segments(self) -> list[slice]:
+        """Where each categorical part lies in the actor's outputs."""
+        ends = np.cumsum(self.counts).tolist()
+        return [slice(end - count, end) for count, end in zip(self.counts, ends, strict=True)]
+
+
+def masked_log_softmax(logits: Array, mask: Array | None) -> Array:
+    """Return log-probabilities (..., K) of `logits`, with `MASK_FILL` below the maximum where `mask` is False."""
+    if mask is not None:
+        logits = np.where(mask, logits, logits.dtype.type(MASK_FILL))
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return shifted
+
+
+def sample_categorical(log_probs: Array, noise: Array | None) -> Array:
+    """Return int64 actions (...,) by inverting the cumulative distribution at `noise` (...,); the mode without noise."""
+    if noise is None:
+        return np.asarray(log_probs.argmax(axis=-1))
+    cumulative = np.exp(log_probs, dtype=np.float64).cumsum(axis=-1)
+    total = cumulative[..., -1]
+    threshold = np.minimum(noise * total, np.nextafter(total, 0.0))
+    return np.asarray((cumulative <= threshold[..., None]).sum(axis=-1))
+
+
+def pick(log_probs: Array, actions: Array) -> Array:
+    """Return the entry (...,) of `log_probs` (..., K) at `actions` (...,)."""
+    return np.take_along_axis(log_probs, actions[..., None], axis=-1)[..., 0]
+
+
+def act_categorical(head: ActionHead, logits: Array, mask: Array | None, noise: Array | None) -> tuple[Array, Array]:
+    """Sample a categorical or multi-categorical head.
+
+    Args:
+        head: the head.
+        logits: (..., K) float.
+        mask: (..., K) bool, or None.
+        noise: (..., parts) float64 in [0, 1), or None for the mode.
+
+    Returns:
+        actions (...,) or (..., parts) int64, and their log-probability (...,) in the logits' type.
+    """
+    if head.kind == "categorical":
+        log_probs = masked_log_softmax(logits, mask)
+        actions = sample_categorical(log_probs, None if noise is None else noise[..., 0])
+        return actions, pick(log_probs, actions)
+    chosen, total = [], None
+    for part, segment in enumerate(head.segments):
+        log_probs = masked_log_softmax(logits[..., segment], None if mask is None else mask[..., segment])
+        actions = sample_categorical(log_probs, None if noise is None else noise[..., part])
+        chosen.append(actions)
+        picked = pick(log_probs, actions)
+        total = picked if total is None else total + picked
+    assert total is not None
+    return np.stack(chosen, axis=-1), total
+
+
+def act_gaussian(mean: Array, log_std: Array, noise: Array | None) -> tuple[Array, Array]:
+    """Sample a diagonal Gaussian.
+
+    Args:
+        mean: (..., D) float.
+        log_std: (D,) float.
+        noise: (..., 2 D) float64 in [0, 1), or None for the mean.
+
+    Returns:
+        actions (..., D) and their log-probability (...,), in the mean's type.
+    """
+    size = mean.shape[-1]
+    if noise is None:
+        standard = np.zeros_like(mean)
+    else:
+        standard = box_muller(noise[..., :size], noise[..., size:]).astype(mean.dtype)
+    actions = mean + np.exp(log_std) * standard
+    log_probs = -0.5 * standard * standard - log_std - mean.dtype.type(LOG_SQRT_TWO_PI)
+    return actions, log_probs.sum(axis=-1)

@@ -1,0 +1,91 @@
+"""Runs a policy with NumPy alone: the same network as in training, without torch.
+
+Legend: N worlds, A agents per world, K outputs of the actor, S shards of W worlds each, B = W * A rows of a shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from townlet_core.arrays import Array, Observations
+from townlet_core.errors import EnvironmentFault
+from townlet_core.policy import heads, network
+from townlet_core.policy.base import PolicyStep
+from townlet_core.policy.encoder import Encoder
+from townlet_core.policy.inputs import Normalizer, prepare
+from townlet_core.policy.operations import NumpyOperations
+from townlet_core.policy.spec import PolicySpec
+
+
+class NumpyPolicy:
+    """A network that acts.
+
+    Products are made per shard of `worlds_per_shard` worlds, so that what a world decides depends on its place in its
+    shard and on nothing outside of it. The weights are used as given and may be views of an array that a learner writes.
+    """
+
+    def __init__(
+        self,
+        spec: PolicySpec,
+        encoder: Encoder,
+        weights: Mapping[str, Array],
+        normalizer: Normalizer,
+        *,
+        worlds_per_shard: int = 1,
+    ) -> None:
+        self.spec = spec
+        self.noise_size = spec.head.noise_size
+        self.normalizer = normalizer
+        self._encoder = encoder
+        self._weights = weights
+        self._worlds_per_shard = worlds_per_shard
+        self._operations = NumpyOperations()
+
+    def act(
+        self,
+        observations: Observations,
+        action_mask: Array | None,
+        agent_mask: Array,
+        noise: Array | None,
+        state: object | None = None,
+    ) -> PolicyStep:
+        """Choose actions; see `Policy.act`."""
+        del state
+        features = self._features(observations)
+        logits = network.actor_outputs(self._operations, self.spec, self._weights, features).reshape(*agent_mask.shape, -1)
+        values = network.critic_outputs(self._operations, self.spec, self._weights, features).reshape(agent_mask.shape)
+        if self.spec.head.kind == "gaussian":
+            actions, log_probs = heads.act_gaussian(logits, self._weights["log_std"], noise)
+        else:
+            if action_mask is not None:
+                self._require_choice(action_mask, agent_mask)
+            actions, log_probs = heads.act_categorical(self.spec.head, logits, action_mask, noise)
+        return PolicyStep(actions, log_probs, values)
+
+    def values(self, observations: Observations) -> Array:
+        """Return the value estimates of `observations`, (N, A)."""
+        leading = next(iter(observations.values())).shape[:2]
+        features = self._features(observations)
+        return np.asarray(network.critic_outputs(self._operations, self.spec, self._weights, features).reshape(leading))
+
+    def _features(self, observations: Observations) -> Any:
+        prepared = prepare(self.spec.observation_spaces, observations, self.normalizer)
+        inputs = {name: self._stacked(values) for name, values in prepared.items()}
+        return network.encoded(self._operations, self.spec, self._encoder, self._weights, inputs)
+
+    def _stacked(self, values: Array) -> Array:
+        worlds, agents = values.shape[:2]
+        rows = self._worlds_per_shard * agents
+        return values.reshape(worlds * agents // rows, rows, *values.shape[2:])
+
+    def _require_choice(self, action_mask: Array, agent_mask: Array) -> None:
+        for segment in self.spec.head.segments:
+            stuck = agent_mask & ~action_mask[..., segment].any(axis=-1)
+            if stuck.any():
+                world, agent = (int(index) for index in np.argwhere(stuck)[0])
+                raise EnvironmentFault(
+                    f"world {world}, agent {agent}: the action mask allows nothing; every present agent needs at least one action"
+                )

@@ -1,0 +1,67 @@
+"""A network as data: what a policy sees, how wide it is, and what it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from gymnasium import spaces
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from townlet_core.policy.heads import ActionHead
+from townlet_core.spaces import space_from_json, space_to_json
+
+Width = Annotated[int, Field(ge=1, le=16_384)]
+
+
+class EncoderSpec(BaseModel):
+    """Which encoder turns observations into features."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(default="flatten", max_length=200, description="Name of a built-in or plugin encoder.")
+    options: dict[str, JsonValue] = Field(default_factory=dict, description="Options of the encoder.")
+
+
+class PolicySpec(BaseModel):
+    """Everything that the weights of a policy mean; two policies of one spec differ only in their numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    observations: dict[str, dict[str, JsonValue]] = Field(min_length=1, description="Flattened name -> leaf space, as JSON.")
+    action: dict[str, JsonValue] = Field(description="Action space of one agent, as JSON.")
+    encoder: EncoderSpec = EncoderSpec()
+    shared_hidden: tuple[Width, ...] = Field(default=(), max_length=16, description="Layers shared by actor and critic.")
+    actor_hidden: tuple[Width, ...] = Field(default=(64, 64), max_length=16, description="Hidden layers of the actor.")
+    critic_hidden: tuple[Width, ...] = Field(default=(64, 64), max_length=16, description="Hidden layers of the critic.")
+    activation: Literal["tanh", "relu"] = "tanh"
+    normalize_observations: bool = Field(default=False, description="Whether running moments normalise Box observations.")
+
+    @classmethod
+    def for_spaces(
+        cls, observation_spaces: Mapping[str, spaces.Space[Any]], action_space: spaces.Space[Any], **fields: Any
+    ) -> PolicySpec:
+        """Return the spec for an environment's spaces; `fields` are the other fields of the spec."""
+        observations = {name: space_to_json(space) for name, space in observation_spaces.items()}
+        return cls(observations=observations, action=space_to_json(action_space), **fields)
+
+    @cached_property
+    def observation_spaces(self) -> dict[str, spaces.Space[Any]]:
+        """Flattened name -> leaf space."""
+        return {name: space_from_json(space) for name, space in self.observations.items()}
+
+    @cached_property
+    def action_space(self) -> spaces.Space[Any]:
+        """Action space of one agent."""
+        return space_from_json(self.action)
+
+    @cached_property
+    def head(self) -> ActionHead:
+        """The distribution over actions."""
+        return ActionHead.for_space(self.action_space)
+
+    def same_spaces(self, other: PolicySpec) -> bool:
+        """Return whether a policy of `other` sees and decides the same."""
+        return self.observations == other.observations and self.action == other.action

@@ -1,0 +1,78 @@
+"""The rollout buffer: preallocated arrays that NumPy fills and torch reads in place.
+
+Legend: T steps, N worlds, A agents per world, K actions, D action dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from gymnasium import spaces
+
+from townlet_core.arrays import Array, Observations
+from townlet_core.spaces import action_count
+
+
+@dataclass(slots=True)
+class RolloutBuffer:
+    """What happened in T steps of all worlds.
+
+    Attributes:
+        observations: name -> (T, N, A, ...), raw, as the agents saw them before acting.
+        actions: (T, N, A) int64, (T, N, A, D) int64, or (T, N, A, D) float32.
+        action_mask: (T, N, A, K) bool, or None until the environment shows one.
+        agent_mask: (T, N, A) bool; False rows are in no loss and no average.
+        log_probs: (T, N, A) float32 under the policy that acted.
+        values: (T, N, A) float32 under the same.
+        bootstrap_values: (T, N, A) float32; value of the final observation where a truncation cut the episode, else 0.
+        rewards: (T, N, A) float32, never modified.
+        terminations: (T, N, A) bool.
+        truncations: (T, N, A) bool.
+        last_values: (N, A) float32; value of what the agents see after the last step.
+    """
+
+    observations: Observations
+    actions: Array
+    action_mask: Array | None
+    agent_mask: Array
+    log_probs: Array
+    values: Array
+    bootstrap_values: Array
+    rewards: Array
+    terminations: Array
+    truncations: Array
+    last_values: Array
+
+    @classmethod
+    def allocate(
+        cls,
+        num_steps: int,
+        num_worlds: int,
+        num_agents: int,
+        *,
+        observation_spaces: Mapping[str, spaces.Space[Any]],
+        action_space: spaces.Space[Any],
+        has_action_mask: bool,
+    ) -> Self:
+        """Return a buffer of zeros for the given sizes and spaces."""
+        shape = (num_steps, num_worlds, num_agents)
+        action_type = np.float32 if isinstance(action_space, spaces.Box) else np.int64
+        return cls(
+            observations={
+                name: np.zeros((*shape, *(space.shape or ())), dtype=space.dtype or np.float32)
+                for name, space in observation_spaces.items()
+            },
+            actions=np.zeros((*shape, *(action_space.shape or ())), dtype=action_type),
+            action_mask=np.zeros((*shape, action_count(action_space)), dtype=bool) if has_action_mask else None,
+            agent_mask=np.zeros(shape, dtype=bool),
+            log_probs=np.zeros(shape, dtype=np.float32),
+            values=np.zeros(shape, dtype=np.float32),
+            bootstrap_values=np.zeros(shape, dtype=np.float32),
+            rewards=np.zeros(shape, dtype=np.float32),
+            terminations=np.zeros(shape, dtype=bool),
+            truncations=np.zeros(shape, dtype=bool),
+            last_values=np.zeros(shape[1:], dtype=np.float32),
+        )

@@ -1,0 +1,99 @@
+"""Evaluation: an explicit list of seeds, each run exactly once, one result per episode.
+
+Legend: N worlds, A agents per world.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from townlet_core.dto.evaluation import EpisodeResult, EvaluationResultDTO
+from townlet_core.environments.vector import VectorEnvironment
+from townlet_core.errors import UsageError
+from townlet_core.policy.base import Policy
+from townlet_core.services.rollout import Rollout
+
+
+class EvaluationService:
+    """Runs a policy over seeds; holds nothing between runs."""
+
+    def evaluate(
+        self,
+        policy: Policy,
+        environment: VectorEnvironment,
+        seeds: Sequence[int],
+        *,
+        deterministic: bool = True,
+        policy_digest: str = "",
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> EvaluationResultDTO:
+        """Run every seed once.
+
+        Seeds are taken in batches of N worlds. Each world runs under its own seed as world 0, so an episode is the same
+        whatever its neighbours are; with a `NumpyPolicy` that is true to the byte when it makes one product per world.
+
+        Args:
+            policy: who acts.
+            environment: where; it has to take one seed for each world. The caller closes it.
+            seeds: the episodes.
+            deterministic: take the most likely action instead of a sample.
+            policy_digest: what the result says was evaluated.
+            on_progress: called with (episodes done, episodes in all).
+
+        Raises:
+            UsageError: the list is empty.
+            EnvironmentFault: an episode failed; nothing is returned for the others.
+        """
+        if not seeds:
+            raise UsageError("an evaluation needs at least one seed")
+        begin = time.perf_counter()
+        episodes: list[EpisodeResult] = []
+        for first in range(0, len(seeds), environment.num_worlds):
+            batch = list(seeds[first : first + environment.num_worlds])
+            episodes.extend(self._run_batch(policy, environment, batch, deterministic=deterministic))
+            if on_progress is not None:
+                on_progress(len(episodes), len(seeds))
+        returns = np.array([episode.episode_return for episode in episodes])
+        return EvaluationResultDTO(
+            environment=environment.name,
+            policy_digest=policy_digest,
+            deterministic=deterministic,
+            episodes=tuple(episodes),
+            return_mean=float(returns.mean()),
+            return_std=float(returns.std()),
+            return_min=float(returns.min()),
+            return_max=float(returns.max()),
+            length_mean=float(np.mean([episode.length for episode in episodes])),
+            duration_sec=time.perf_counter() - begin,
+        )
+
+    def _run_batch(
+        self, policy: Policy, environment: VectorEnvironment, seeds: list[int], *, deterministic: bool
+    ) -> list[EpisodeResult]:
+        """Run one seed in each world until every episode has ended; worlds left over repeat the last seed, unread."""
+        padded = seeds + [seeds[-1]] * (environment.num_worlds - len(seeds))
+        rollout = Rollout(environment, policy, seeds=padded, purpose="evaluate", deterministic=deterministic)
+        shape = rollout.returns.shape
+        returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+        running, truncated = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        running[len(seeds) :] = False
+        while running.any():
+            _, ended, after = rollout.step()
+            first_end = ended & running
+            returns[first_end] = rollout.returns[first_end]
+            lengths[first_end] = rollout.lengths[first_end]
+            truncated[first_end] = (after.truncations & ~after.terminations)[first_end]
+            running &= ~ended
+            rollout.clear(ended)
+        return [
+            EpisodeResult(
+                seed=seed,
+                episode_return=float(returns[world].mean()),
+                length=int(lengths[world].max()),
+                truncated=bool(truncated[world].any()),
+            )
+            for world, seed in enumerate(seeds)
+        ]

@@ -1,0 +1,52 @@
+"""The uniform numbers that actions are sampled with, keyed by (seed, purpose, world, episode, slot, tick).
+
+Legend: N worlds, A agents per world, X numbers per decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from townlet_core import randomness
+from townlet_core.arrays import Array
+
+
+class ActionNoise:
+    """Numbers for every agent at every tick, whatever the other worlds do.
+
+    With one seed for all, world w uses the coordinate w. With one seed for each world, every world is world 0 under its
+    own seed, so what happens in it does not depend on its neighbours.
+    """
+
+    def __init__(self, seeds: int | Sequence[int], purpose: str, *, num_worlds: int, num_agents: int, size: int) -> None:
+        if isinstance(seeds, int):
+            worlds = randomness.key(seeds, purpose, np.arange(num_worlds))
+        else:
+            worlds = randomness.key(np.asarray(seeds, dtype=np.uint64), purpose, np.zeros(num_worlds, dtype=np.uint64))
+        self._world_keys = worlds
+        self._slots = np.arange(num_agents)
+        self._offsets = np.arange(size)
+        self._size = size
+        self._episode = np.zeros(num_worlds, dtype=np.int64)
+        self._tick = np.zeros(num_worlds, dtype=np.int64)
+        self._keys = self._episode_keys(np.arange(num_worlds))
+
+    def _episode_keys(self, worlds: Array) -> randomness.Keys:
+        episodes = randomness.fold(self._world_keys[worlds], self._episode[worlds])
+        return randomness.fold(episodes[:, None], self._slots)
+
+    def next(self) -> Array:
+        """Return the numbers of the current tick, (N, A, X) float64 in [0, 1), and go on to the next tick."""
+        counters = (self._tick * self._size)[:, None] + self._offsets
+        numbers = randomness.uniform(self._keys[:, :, None], counters[:, None, :])
+        self._tick += 1
+        return numbers
+
+    def begin_episodes(self, starts: Array) -> None:
+        """Begin the next episode in the worlds where `starts` (N,) is True."""
+        worlds = np.flatnonzero(starts)
+        self._episode[worlds] += 1
+        self._tick[worlds] = 0
+        self._keys[worlds] = self._episode_keys(worlds)

@@ -1,0 +1,155 @@
+"""The one loop that collects experience: capture, evaluation and PPO step through it.
+
+Legend: T steps, N worlds, A agents per world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from townlet_core.arrays import Array
+from townlet_core.environments.vector import EnvironmentStep, VectorEnvironment
+from townlet_core.policy.base import Policy
+from townlet_core.services.buffer import RolloutBuffer
+from townlet_core.services.noise import ActionNoise
+
+
+@dataclass(slots=True)
+class RolloutStatistics:
+    """What a stretch of steps amounted to.
+
+    Attributes:
+        agent_steps: steps of present agents; reset steps are not counted.
+        episode_returns: undiscounted return of each agent episode that ended, in order of time, world and slot.
+        episode_lengths: its length in steps.
+        events: sums of the environment's event counts by name.
+    """
+
+    agent_steps: int = 0
+    episode_returns: list[float] = field(default_factory=list)
+    episode_lengths: list[int] = field(default_factory=list)
+    events: dict[str, float] = field(default_factory=dict)
+
+
+class Rollout:
+    """A policy stepping through an environment.
+
+    Attributes:
+        current: what the environment shows now; the next decision is made on it.
+        returns: (N, A) float64, undiscounted return of each agent's running episode.
+        lengths: (N, A) int64, its steps so far.
+    """
+
+    def __init__(
+        self, environment: VectorEnvironment, policy: Policy, *, seeds: int | Sequence[int], purpose: str, deterministic: bool = False
+    ) -> None:
+        """Reset the environment; see `VectorEnvironment.reset` for `seeds`, `ActionNoise` for `purpose`."""
+        shape = (environment.num_worlds, environment.num_agents)
+        self.environment = environment
+        self.policy = policy
+        self.current: EnvironmentStep = environment.reset(seeds)
+        self.returns = np.zeros(shape)
+        self.lengths = np.zeros(shape, dtype=np.int64)
+        self._state: object | None = None
+        self._noise = (
+            None
+            if deterministic
+            else ActionNoise(seeds, purpose, num_worlds=shape[0], num_agents=shape[1], size=policy.noise_size)
+        )
+
+    def step(self, buffer: RolloutBuffer | None = None, index: int = 0) -> tuple[Array, Array, EnvironmentStep]:
+        """Let every present agent act once.
+
+        Args:
+            buffer: where to record the step; None records nothing.
+            index: the row of the buffer.
+
+        Returns:
+            agent_mask (N, A) of those who acted; ended (N, A) of those whose episode ended; what the environment shows.
+        """
+        before = self.current
+        agent_mask = before.agent_mask.copy()
+        noise = None if self._noise is None else self._noise.next()
+        decision = self.policy.act(before.observations, before.action_mask, agent_mask, noise, self._state)
+        self._state = decision.state
+        if buffer is not None:
+            for name, observation in before.observations.items():
+                buffer.observations[name][index] = observation
+            if buffer.action_mask is not None and before.action_mask is not None:
+                buffer.action_mask[index] = before.action_mask
+            buffer.agent_mask[index] = agent_mask
+            buffer.actions[index] = decision.actions
+            buffer.log_probs[index] = decision.log_probs
+            buffer.values[index] = decision.values
+        after = self.environment.step(decision.actions)
+        self.current = after
+        if self._noise is not None and after.episode_starts.any():
+            self._noise.begin_episodes(after.episode_starts)
+        ended = (after.terminations | after.truncations) & agent_mask
+        self.returns += np.where(agent_mask, after.rewards, 0.0)
+        self.lengths += agent_mask
+        if buffer is not None:
+            buffer.rewards[index] = after.rewards
+            buffer.terminations[index] = after.terminations
+            buffer.truncations[index] = after.truncations
+            buffer.bootstrap_values[index] = self._bootstrap(after)
+        return agent_mask, ended, after
+
+    def _bootstrap(self, after: EnvironmentStep) -> Array | float:
+        cut = after.truncations & ~after.terminations
+        if after.final_observations is None or not cut.any():
+            return 0.0
+        return np.where(cut, self.policy.values(after.final_observations), np.float32(0.0))
+
+    def clear(self, ended: Array) -> None:
+        """Forget the returns and lengths of the episodes that ended, (N, A) bool."""
+        self.returns[ended] = 0.0
+        self.lengths[ended] = 0
+
+    def fill(self, buffer: RolloutBuffer) -> RolloutStatistics:
+        """Record T steps into `buffer` and return what they amounted to."""
+        statistics = RolloutStatistics()
+        for index in range(len(buffer.rewards)):
+            agent_mask, ended, after = self.step(buffer, index)
+            statistics.agent_steps += int(np.count_nonzero(agent_mask))
+            for name, counts in after.events.items():
+                statistics.events[name] = statistics.events.get(name, 0.0) + float(counts.sum())
+            if ended.any():
+                statistics.episode_returns.extend(self.returns[ended].tolist())
+                statistics.episode_lengths.extend(self.lengths[ended].tolist())
+                self.clear(ended)
+        buffer.last_values[:] = self.policy.values(self.current.observations)
+        return statistics
+
+
+class RolloutCaptureService:
+    """Starts rollouts; holds nothing between them."""
+
+    def start(
+        self, environment: VectorEnvironment, policy: Policy, *, seeds: int | Sequence[int], purpose: str = "act", deterministic: bool = False
+    ) -> Rollout:
+        """Reset `environment` and return a rollout of `policy` in it.
+
+        Args:
+            environment: where to act; the caller closes it.
+            policy: who acts.
+            seeds: one seed for all worlds, or one for each.
+            purpose: the key under which action noise is drawn; two purposes share no numbers.
+            deterministic: take the most likely action instead of a sample.
+        """
+        return Rollout(environment, policy, seeds=seeds, purpose=purpose, deterministic=deterministic)
+
+    def allocate(self, rollout: Rollout, num_steps: int) -> RolloutBuffer:
+        """Return a buffer for `num_steps` steps of `rollout`."""
+        environment = rollout.environment
+        return RolloutBuffer.allocate(
+            num_steps,
+            environment.num_worlds,
+            environment.num_agents,
+            observation_spaces=environment.observation_spaces,
+            action_space=environment.action_space,
+            has_action_mask=rollout.current.action_mask is not None,
+        )

@@ -1,0 +1,31 @@
+"""The services of a run, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from townlet_core.services.evaluation import EvaluationService
+from townlet_core.services.rollout import RolloutCaptureService
+
+if TYPE_CHECKING:
+    from townlet_core.config.root import SimulationConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingServices:
+    """What strategies share; every service is torch-free and holds no state of a run.
+
+    Attributes:
+        rollout: collects experience.
+        evaluation: scores a policy on a list of seeds.
+    """
+
+    rollout: RolloutCaptureService = field(default_factory=RolloutCaptureService)
+    evaluation: EvaluationService = field(default_factory=EvaluationService)
+
+    @classmethod
+    def from_config(cls, config: SimulationConfig) -> Self:
+        """Return the services for `config`."""
+        del config
+        return cls()

@@ -1,0 +1,153 @@
+"""What a PPO run learns and carries: weights, optimiser, normalisers, counters; and their checkpoint.
+
+Legend: N worlds, A agents per world, P parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+
+import numpy as np
+import safetensors.numpy
+import torch
+
+from townlet_core.arrays import Array
+from townlet_core.context import PPOState
+from townlet_core.errors import CheckpointError
+from townlet_core.policy.artefact import PolicyArtefact, PolicyDocument, Provenance
+from townlet_core.policy.encoder import Encoder
+from townlet_core.policy.inputs import Moments, empty_normalizer
+from townlet_core.policy.numpy_policy import NumpyPolicy
+from townlet_core.policy.spec import PolicySpec
+from townlet_core.policy.weights import initial_weights, layout
+from townlet_core.services.buffer import RolloutBuffer
+from townlet_core.torch.adam import Adam
+from townlet_core.torch.network import TorchNetwork
+from townlet_strategies_ppo.rewards import RewardScale
+from townlet_strategies_ppo.settings import PPOSettings
+
+ARRAYS_FILE = "state.safetensors"
+COUNTERS_FILE = "state.json"
+
+
+class Learner:
+    """The state of a PPO run.
+
+    Attributes:
+        network: the network that learns.
+        optimizer: its Adam.
+        normalizer: name -> moments of the observations; empty when they are not normalised.
+        rewards: reward statistics; None when rewards are not normalised.
+        policy: the policy that acts, on the CPU, always with the newest weights.
+        state: counters.
+    """
+
+    def __init__(
+        self,
+        spec: PolicySpec,
+        encoder: Encoder,
+        settings: PPOSettings,
+        *,
+        seed: int,
+        shape: tuple[int, int],
+        worlds_per_shard: int,
+        device: torch.device,
+        initial: PolicyArtefact | None = None,
+    ) -> None:
+        """Start from `initial`, or from weights drawn by `seed`; `shape` is (N, A)."""
+        weights = (
+            initial_weights(spec, encoder, seed=seed, log_std=settings.initial_log_std) if initial is None else initial.weights
+        )
+        self._flat = layout(spec, encoder).flatten(weights)
+        self.state = PPOState()
+        self.normalizer: dict[str, Moments] = {}
+        if spec.normalize_observations:
+            self.normalizer = dict(initial.normalizer) if initial is not None else empty_normalizer(spec.observation_spaces)
+        self.rewards = RewardScale.new(*shape) if settings.normalize_rewards else None
+        self.network = TorchNetwork(spec, encoder, self._flat, device=device)
+        self.optimizer = Adam(self.network.parameters, epsilon=settings.adam_epsilon)
+        views = self.network.layout.views(self._flat)
+        self.policy = NumpyPolicy(spec, encoder, views, self.normalizer, worlds_per_shard=worlds_per_shard)
+        self._worlds_per_shard = worlds_per_shard
+
+    def publish(self) -> None:
+        """Give the acting policy the newest weights; on the CPU it reads the learner's own memory."""
+        if self.network.parameters.device.type != "cpu":
+            self._flat[:] = self.network.parameters.cpu().numpy()
+
+    def see_observations(self, buffer: RolloutBuffer) -> None:
+        """Merge a rollout's observations into the normaliser, shard by shard."""
+        for name in self.normalizer:
+            for first in range(0, buffer.agent_mask.shape[1], self._worlds_per_shard):
+                shard = slice(first, first + self._worlds_per_shard)
+                rows = buffer.observations[name][:, shard][buffer.agent_mask[:, shard]]
+                self.normalizer[name] = self.normalizer[name].merged(rows)
+
+    def weights_digest(self) -> str:
+        """Return the SHA-256 of the weights' bytes."""
+        return hashlib.sha256(self._flat.tobytes()).hexdigest()
+
+    def artefact(self, *, strategy: str, environment: str, config_digest: str) -> PolicyArtefact:
+        """Return a copy of the policy as it is now."""
+        document = PolicyDocument(
+            spec=self.network.spec,
+            critic_trained=self.state.update > 0,
+            provenance=Provenance(
+                strategy=strategy, environment=environment, agent_steps=self.state.agent_steps, config_digest=config_digest
+            ),
+        )
+        views = self.network.layout.views(self._flat)
+        weights = {name: np.array(view) for name, view in views.items()}
+        return PolicyArtefact(document=document, weights=weights, normalizer=dict(self.normalizer))
+
+    def checkpoint(self) -> dict[str, bytes]:
+        """Return the files of a checkpoint: everything but the running episodes."""
+        arrays: dict[str, Array] = {"parameters": self._flat, **self.optimizer.state()}
+        for name, moments in self.normalizer.items():
+            arrays |= _moment_arrays(f"normalizer.{name}", moments)
+        if self.rewards is not None:
+            arrays |= _moment_arrays("rewards", self.rewards.moments)
+        counters = json.dumps(asdict(self.state), indent=1, sort_keys=True) + "\n"
+        return {ARRAYS_FILE: safetensors.numpy.save(arrays), COUNTERS_FILE: counters.encode()}
+
+    def restore(self, files: Mapping[str, bytes], *, where: str) -> None:
+        """Take up what `checkpoint` returned.
+
+        Raises:
+            CheckpointError: the files are not those of this network and these settings; `where` names them.
+        """
+        try:
+            arrays = safetensors.numpy.load(files[ARRAYS_FILE])
+            counters = json.loads(files[COUNTERS_FILE])
+            if set(counters) != {field.name for field in fields(PPOState)} or not all(
+                type(value) is int and value >= 0 for value in counters.values()
+            ):
+                raise ValueError(f"{COUNTERS_FILE} does not hold the counters of a PPO run")
+            expected = self.optimizer.first.shape
+            for name in ("parameters", "first", "second"):
+                if arrays[name].shape != tuple(expected) or arrays[name].dtype != np.float32:
+                    raise ValueError(f"'{name}' is {arrays[name].dtype}{arrays[name].shape}, expected float32{tuple(expected)}")
+            self.normalizer.update({name: _moments(arrays, f"normalizer.{name}") for name in self.normalizer})
+            if self.rewards is not None:
+                self.rewards.moments = _moments(arrays, "rewards")
+        except Exception as error:  # noqa: BLE001  (a foreign file may fail in any way; all of it means "not ours")
+            raise CheckpointError(f"{where} does not belong to this run: {error}") from error
+        self.state = PPOState(**counters)
+        self.network.parameters.copy_(torch.from_numpy(arrays["parameters"]))
+        self.optimizer.load(arrays, self.state.optimizer_steps)
+        self.publish()
+
+
+def _moment_arrays(prefix: str, moments: Moments) -> dict[str, Array]:
+    return {
+        f"{prefix}.count": np.array([moments.count]),
+        f"{prefix}.mean": np.asarray(moments.mean, order="C"),
+        f"{prefix}.variance": np.asarray(moments.variance, order="C"),
+    }
+
+
+def _moments(arrays: Mapping[str, Array], prefix: str) -> Moments:
+    return Moments(float(arrays[f"{prefix}.count"][0]), arrays[f"{prefix}.mean"], arrays[f"{prefix}.variance"])

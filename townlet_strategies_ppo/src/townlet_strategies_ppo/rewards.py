@@ -1,0 +1,54 @@
+"""Reward normalisation: rewards are divided by the running deviation of the discounted return.
+
+As in OpenAI's baselines (detail 5 of Huang et al. 2022, "The 37 implementation details of PPO"), but the statistics of a
+rollout are merged at once, shard by shard, so that they do not depend on how worlds are spread over processes.
+
+Legend: T steps, N worlds, A agents per world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from townlet_core.arrays import Array
+from townlet_core.policy.inputs import Moments
+from townlet_core.services.buffer import RolloutBuffer
+
+
+@dataclass(slots=True)
+class RewardScale:
+    """Running statistics of discounted returns.
+
+    Attributes:
+        moments: of every discounted return seen so far; only the variance is used.
+        discounted: (N, A) float64, the discounted sum of each running episode's rewards.
+    """
+
+    moments: Moments
+    discounted: Array
+
+    @classmethod
+    def new(cls, num_worlds: int, num_agents: int) -> RewardScale:
+        """Return statistics that have seen nothing."""
+        return cls(Moments.empty(()), np.zeros((num_worlds, num_agents)))
+
+    def see(self, buffer: RolloutBuffer, *, gamma: float, worlds_per_shard: int) -> None:
+        """Take up a rollout."""
+        ended = buffer.terminations | buffer.truncations
+        returns = np.empty(buffer.rewards.shape)
+        for step in range(len(returns)):
+            present = buffer.agent_mask[step]
+            self.discounted = np.where(present, gamma * self.discounted + buffer.rewards[step], self.discounted)
+            returns[step] = self.discounted
+            self.discounted = np.where(ended[step], 0.0, self.discounted)
+        for first in range(0, returns.shape[1], worlds_per_shard):
+            shard = slice(first, first + worlds_per_shard)
+            self.moments = self.moments.merged(returns[:, shard][buffer.agent_mask[:, shard]])
+
+    def scaled(self, rewards: Array) -> Array:
+        """Return `rewards` divided by the deviation of the returns, float32."""
+        if self.moments.count == 0:
+            return rewards
+        return np.asarray(rewards / np.sqrt(self.moments.variance + 1e-8), dtype=np.float32)

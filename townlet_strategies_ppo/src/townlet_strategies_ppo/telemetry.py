@@ -1,0 +1,129 @@
+"""From what an update did to the record that says so.
+
+Legend: T steps, N worlds, A agents per world.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from townlet_core.arrays import Array
+from townlet_core.context import AnnealContext
+from townlet_core.dto.ppo import AnnealFields, PPOTelemetry, TownFields
+from townlet_core.services.buffer import RolloutBuffer
+from townlet_core.services.rollout import RolloutStatistics
+from townlet_strategies_ppo.advantages import explained_variance
+from townlet_strategies_ppo.update import UpdateMetrics
+
+LOSS_FLOOR = 1e-3
+
+
+def telemetry_record(
+    buffer: RolloutBuffer,
+    advantages: Array,
+    statistics: RolloutStatistics,
+    metrics: UpdateMetrics,
+    *,
+    anneal: AnnealContext | None,
+    counters: dict[str, Any],
+) -> PPOTelemetry:
+    """Return the record of one update.
+
+    Args:
+        buffer: the rollout.
+        advantages: (T, N, A), before normalisation.
+        statistics: what happened in the rollout.
+        metrics: what the minibatches reported.
+        anneal: where in a schedule this run stands, if it is part of one.
+        counters: the fields that the caller knows: counts of the run, rates, durations, digest.
+    """
+    present = buffer.agent_mask
+    columns = metrics.columns
+    entropies, deviations = columns["entropy"], columns["advantage_std"]
+    loss_total = metrics.mean("total")
+    town, other = _split_events(statistics.events)
+    return PPOTelemetry(
+        updates=len(entropies),
+        transitions=statistics.agent_steps,
+        loss_policy=metrics.mean("policy"),
+        loss_value=metrics.mean("value"),
+        loss_entropy=-metrics.mean("entropy"),
+        loss_total=loss_total,
+        clip_fraction=min(1.0, metrics.mean("clip_fraction")),
+        clip_fraction_max=min(1.0, float(columns["clip_fraction"].max())),
+        clip_triggered_minibatches=int(np.count_nonzero(columns["clip_fraction"])),
+        adv_mean=float(advantages[present].mean(dtype=np.float64)),
+        adv_std=float(advantages[present].std(dtype=np.float64)),
+        adv_zero_std_batches=int(np.count_nonzero(deviations < 1e-8)),
+        adv_min_std=float(deviations.min()),
+        grad_norm=float(columns["grad_norm"].mean()),
+        grad_norm_max=float(columns["grad_norm"].max()),
+        kl_divergence=metrics.mean("kl"),
+        kl_divergence_max=float(columns["kl"].max()),
+        kl_k3=metrics.mean("kl_k3", metrics.last_epoch),
+        entropy=metrics.mean("entropy"),
+        batch_entropy_mean=float(entropies.mean()),
+        batch_entropy_std=float(entropies.std()),
+        reward_advantage_corr=correlation(buffer.rewards[present], advantages[present]),
+        explained_variance=explained_variance(buffer.values[present], (advantages + buffer.values)[present]),
+        rollout_ticks=len(buffer.rewards),
+        num_epochs_done=metrics.num_epochs,
+        stop_reason=metrics.stop_reason,
+        **_episode_fields(statistics),
+        **town,
+        environment=other,
+        **_anneal_fields(anneal, loss_total, town),
+        **counters,
+    )
+
+
+def correlation(first: Array, second: Array) -> float:
+    """Return Pearson's correlation of two flat arrays; 0 when either is constant."""
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    scale = float(first.std() * second.std())
+    if scale < 1e-12:
+        return 0.0
+    covariance = float(((first - first.mean()) * (second - second.mean())).mean())
+    return float(np.clip(covariance / scale, -1.0, 1.0))
+
+
+def _episode_fields(statistics: RolloutStatistics) -> dict[str, Any]:
+    returns = np.array(statistics.episode_returns)
+    if len(returns) == 0:
+        return {"episodes": 0}
+    return {
+        "episodes": len(returns),
+        "episode_return_mean": float(returns.mean()),
+        "episode_return_std": float(returns.std()),
+        "episode_return_min": float(returns.min()),
+        "episode_return_max": float(returns.max()),
+        "episode_length_mean": float(np.mean(statistics.episode_lengths)),
+    }
+
+
+def _split_events(events: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the events that have a field of their own, and the others."""
+    town = {name: value for name, value in events.items() if name in TownFields.model_fields}
+    return town, {name: value for name, value in events.items() if name not in town}
+
+
+def _anneal_fields(anneal: AnnealContext | None, loss: float, town: dict[str, float]) -> dict[str, Any]:
+    if anneal is None:
+        return {}
+    fields: dict[str, Any] = {
+        f"anneal_{name}": getattr(anneal, name)
+        for name in ("cycle", "stage", "dataset", "bc_accuracy", "bc_threshold", "bc_passed")
+    }
+    fields |= {f"anneal_{name}_baseline": getattr(anneal, f"{name}_baseline") for name in ("loss", "queue", "intensity")}
+    if anneal.loss_baseline is not None:
+        change = abs(loss - anneal.loss_baseline) / max(abs(anneal.loss_baseline), LOSS_FLOOR)
+        fields["anneal_loss_flag"] = change > anneal.loss_tolerance
+    measured = {"queue": "queue_conflict_events", "intensity": "queue_conflict_intensity_sum"}
+    for name, event in measured.items():
+        baseline = fields[f"anneal_{name}_baseline"]
+        if baseline is not None and event in town:
+            fields[f"anneal_{name}_flag"] = town[event] < (1.0 - anneal.queue_tolerance) * baseline
+    assert fields.keys() <= AnnealFields.model_fields.keys()
+    return fields
