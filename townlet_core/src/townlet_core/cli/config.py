@@ -85,7 +85,7 @@ def schema(state: CliState) -> None:
 def explain(state: CliState, /, arguments: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Say of each value (or those under KEY) what it is, where it came from and what it does.
 
-    CONFIG is a file: what exists, or ends in .yaml, .yml or .json. KEY is a field or a section: training.seed, training.
+    CONFIG is a file: what exists, or ends in .yaml, .yml or .json. KEY is a field or a section, such as training.seed.
     """
     config, key = _file_and_key(arguments)
     loaded = load_from_options(state, config, need_strategy=False, **options)

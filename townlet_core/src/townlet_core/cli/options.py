@@ -80,18 +80,19 @@ def load_from_options(
 
     given = {"environment.name": environment_name, "training.seed": seed, "training.strategy": strategy}
     given |= {key.replace("__", "."): value for key, value in options.items()}
-    origins: dict[str, str] = {}
+    models = strategy_settings(state)
+    loaded = load_config(
+        config, sets=sets, environ=os.environ, options=given, strategies=models, trust_config=trust_config
+    )
     try:
-        loaded = load_config(config, sets=sets, environ=os.environ, options=given, trust_config=trust_config)
-        origins = loaded.origins
         return replace(loaded, config=state.registry.resolve_config(loaded.config))
+    except ConfigProblems as error:  # of a section named 'plugin:DIST:NAME'
+        raise error.located(loaded.origins, every_path(models)) from error
     except UnavailableError as error:
         if need_strategy:
             raise
         warnings.warn(f"the sections of strategies are not checked: {error}", TownletWarning, stacklevel=2)
         return loaded
-    except ConfigProblems as error:
-        raise error.located(origins, every_path(strategy_settings(state))) from error
 
 
 def strategy_settings(state: CliState) -> dict[str, type[Settings]]:

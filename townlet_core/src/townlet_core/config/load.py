@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from townlet_core.config.base import leaf_types
+from townlet_core.config.base import leaf_types, settings_from
 from townlet_core.config.describe import field_model
 from townlet_core.config.document import parse_yaml, read_document
 from townlet_core.config.problems import ConfigProblems, Problem, problems_of
 from townlet_core.config.root import SimulationConfig
+from townlet_core.config.sections import every_path
 from townlet_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from townlet_core.config.base import Settings
 
 VARIABLE_PREFIX = "TOWNLET_SET__"
 _PATH = re.compile(r"[^\s.=]+(\.[^\s.=]+)*")
@@ -50,6 +53,7 @@ def load_config(
     sets: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
+    strategies: Mapping[str, type[Settings]] | None = None,
     trust_config: bool = False,
 ) -> LoadedConfig:
     """Read a configuration.
@@ -60,6 +64,7 @@ def load_config(
             text.
         environ: environment variables; ``TOWNLET_SET__A__B`` is read like ``a.b=value``, everything else is left alone.
         options: values of command-line options by dotted path; None means that the option was not given.
+        strategies: settings models by strategy name; sections of these are checked too (and stay raw).
         trust_config: a `python:` environment named in the file may run.
 
     Raises:
@@ -84,18 +89,33 @@ def load_config(
     for key, value in (options or {}).items():
         if value is not None:
             _assign(values, origins, key, value, "option")
-    try:
-        config = SimulationConfig.model_validate(values)
-    except ValidationError as error:
-        found = ConfigProblems(problems_of(error, SimulationConfig)).located(origins)
-        raise ConfigProblems([*problems, *found.problems]) from error
-    if problems:
-        raise ConfigProblems(problems)
+    config = _checked(values, strategies or {}, problems)
+    if config is None or problems:
+        raise ConfigProblems(problems).located(origins, every_path(strategies or {}))
     named_by = origins.get("environment.name", "default")
     trusted = trust_config or named_by in {"default", "--set", "option"} or named_by in (environ or {})
     sections = {key.rpartition(".")[0] for key in origins}
     leaves = {key: origin for key, origin in origins.items() if key not in sections}
     return LoadedConfig(config=config, origins=leaves, trust_code=trusted)
+
+
+def _checked(
+    values: Mapping[str, Any], strategies: Mapping[str, type[Settings]], problems: list[Problem]
+) -> SimulationConfig | None:
+    """Return the configuration, or None; what is wrong with it or with a strategy's section is added to `problems`."""
+    config = None
+    try:
+        config = SimulationConfig.model_validate(values)
+    except ValidationError as error:
+        problems += problems_of(error, SimulationConfig)
+    sections = values.get("strategies")
+    for name, section in sections.items() if isinstance(sections, dict) else ():
+        if name in strategies and (section is None or isinstance(section, dict)):
+            try:
+                settings_from(strategies[name], section, path=f"strategies.{name}")
+            except ConfigProblems as error:
+                problems += error.problems
+    return config
 
 
 def _variables(environ: Mapping[str, str], problems: list[Problem]) -> list[tuple[str, str, str]]:
