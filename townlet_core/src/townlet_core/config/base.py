@@ -37,8 +37,7 @@ class Settings(BaseModel):
     def _plain_value(cls, value: Any, info: Any) -> Any:
         annotation = cls.model_fields[info.field_name].annotation
         kinds = set(leaf_types(annotation))
-        if value is None and not kinds & {type(None), Any} and (dict in kinds or any(map(_is_settings, kinds))):
-            return {}
+        value = _filled(value, annotation)
         if any(map(_is_settings, kinds)):
             return value  # the section checks its own fields
         for inner, part in _parts(value):
@@ -95,6 +94,16 @@ def leaf_types(annotation: Any) -> Iterator[Any]:
         for argument in arguments:
             if argument is not Ellipsis:
                 yield from leaf_types(argument)
+
+
+def _filled(value: Any, annotation: Any) -> Any:
+    """Return `value` with an empty section in place of None, wherever the annotation wants a section."""
+    if get_origin(annotation) is not dict:
+        return {} if value is None and _is_settings(annotation) else value
+    below = get_args(annotation)[1]
+    if isinstance(value, dict):
+        return {key: _filled(part, below) for key, part in value.items()}
+    return {} if value is None else value
 
 
 def _is_settings(kind: Any) -> bool:

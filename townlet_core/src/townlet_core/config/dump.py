@@ -21,6 +21,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Represent text; in double quotes where it holds the line breaks that PyYAML does not escape elsewhere."""
+    style = '"' if any(mark in text for mark in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 _FIRST_CHARACTERS = list("-+.0123456789")
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", INTEGER, _FIRST_CHARACTERS)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, _FIRST_CHARACTERS)

@@ -63,4 +63,6 @@ def _entry(name: str, knob: Knob, value: Any, *, indent: str) -> list[str]:
 
 def _comment(text: str, indent: str) -> list[str]:
     mark = f"{indent}# "
-    return textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=mark, break_long_words=False)
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=mark, subsequent_indent=mark, break_long_words=False, break_on_hyphens=False
+    )
