@@ -79,7 +79,7 @@ def test_show_of_the_starter_is_show_of_nothing_and_feeds_itself(townlet, tmp_pa
 def test_explain_names_the_source_of_each_value(townlet, tmp_path):
     (tmp_path / "run.yaml").write_text("training:\n  seed: 1\n  device: cpu\n")
     done = townlet(
-        "config", "explain", "run.yaml", "--json", "--set", "strategies.ppo.gamma=0.5", "--env", "gymnasium:CartPole-v1",
+        "config", "explain", "run.yaml", "--json", "--set", "strategies.ppo.gamma=0.5", "--env", "gymnasium:CartPole-v1",  # noqa: E501  (one command line)
         TOWNLET_SET__TRAINING__SEED="5",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,77 @@
+"""No dead knobs: real runs, through the public API, read every field of every settings model."""
+
+import pytest
+from pydantic import BaseModel
+
+from townlet_core.config.base import Settings
+from townlet_core.config.describe import section_model
+from townlet_core.config.load import load_config
+from townlet_core.config.root import SimulationConfig
+
+SHORT = ["strategies.ppo.num_steps=8", "strategies.ppo.num_minibatches=2", "tracking.progress=off"]
+RUNS = {
+    "sync": ["environment.name=gymnasium:CartPole-v1"],
+    "workers": ["environment.name=gymnasium:CartPole-v1", "environment.vectorization=workers"],
+    "entry_point": ["environment.name=gymnasium:CartPole-v1", "environment.vectorization=entry_point"],
+    "continuous": ["environment.name=gymnasium:Pendulum-v1", "strategies.ppo.normalize_rewards=true"],
+}
+
+
+class Reads:
+    """Which fields were read as attributes: (class name, field). Dumps and comparisons do not count."""
+
+    def __init__(self):
+        self.seen = set()
+
+    def watch(self, monkeypatch):
+        seen = self.seen
+
+        def getattribute(settings, name):
+            model = type(settings)
+            if name in model.__pydantic_fields__:
+                seen.add((model.__name__, name))
+            return BaseModel.__getattribute__(settings, name)
+
+        monkeypatch.setattr(Settings, "__getattribute__", getattribute, raising=False)
+        return self
+
+    def unread(self, *models):
+        return sorted(
+            f"{model.__name__}.{name}" for model, name in fields(models) if (model.__name__, name) not in self.seen
+        )
+
+
+def fields(models):
+    for model in models:
+        for name, field in model.model_fields.items():
+            yield model, name
+            section = section_model(field.annotation)
+            if section is not None:
+                yield from fields([section])
+
+
+def test_the_watch_sees_a_field_that_nobody_reads(monkeypatch):
+    class Knobs(Settings):
+        used: int = 1
+        dead: int = 2
+
+    reads = Reads().watch(monkeypatch)
+    settings = Knobs()
+    assert settings.used == 1
+    assert settings == settings.model_copy()
+    assert settings.model_dump() == {"used": 1, "dead": 2}
+    assert reads.unread(Knobs) == ["Knobs.dead"]
+
+
+@pytest.mark.timeout(240)
+def test_real_runs_read_every_field(monkeypatch, tmp_path):
+    pytest.importorskip("torch", reason="PPO trains with torch")
+    from townlet_core.orchestrator import TrainingOrchestrator
+    from townlet_strategies_ppo.settings import PPOSettings
+
+    reads = Reads().watch(monkeypatch)
+    for name, sets in RUNS.items():
+        options = {"training.runs_dir": tmp_path / name, "strategies.ppo.total_steps": 128}
+        config = load_config(None, sets=[*SHORT, *sets], options=options).config
+        TrainingOrchestrator(config).run()
+    assert reads.unread(SimulationConfig, PPOSettings) == []
