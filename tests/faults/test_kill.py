@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -67,34 +66,46 @@ def test_a_writer_killed_many_times_loses_nothing_that_was_acknowledged(tmp_path
     assert leftovers > 0, "some kills land inside a save"
 
 
+# Forks a child that kills itself at its n-th call of the file system, n = 0, 1, ... until one gets through.
+EVERY_CALL = """
+import os, signal, sys
+from pathlib import Path
+from townlet_core.checkpoint.filesystem import FileSystem
+from townlet_core.checkpoint.store import CheckpointStore
+
+class Dying(FileSystem):
+    def __init__(self, calls):
+        self.calls = calls
+    def __getattribute__(self, name):
+        if not name.startswith("_") and name != "calls":
+            self.calls -= 1
+            if self.calls < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getattribute__(name)
+
+root = Path(sys.argv[1])
+CheckpointStore(root, keep_last=1).save(1, {"a": b"1"})
+step, number, survived = 1, 0, False
+while not survived:
+    child = os.fork()
+    if child == 0:
+        CheckpointStore(root, keep_last=1, filesystem=Dying(number)).save(step + 1, {"a": b"%d" % (step + 1)})
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL), status
+    survived = status == 0
+    loaded = CheckpointStore(root).load_newest()
+    assert loaded.step in (step, step + 1), loaded
+    assert loaded.files == {"a": b"%d" % loaded.step}, loaded
+    assert loaded.skipped == (), loaded
+    step, number = loaded.step, number + 1
+print(step, number)
+"""
+
+
 def test_a_kill_at_every_call_of_a_save_is_recovered_from(tmp_path):
-    """A child stops itself at its n-th call, n = 0, 1, ... until it gets through; forked, since that is quick."""
-    from townlet_core.checkpoint import filesystem
-
-    class Dying(filesystem.FileSystem):
-        def __init__(self, calls):
-            self.calls = calls
-
-        def __getattribute__(self, name):
-            if not name.startswith("_") and name != "calls":
-                self.calls -= 1
-                if self.calls < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return super().__getattribute__(name)
-
     root = tmp_path / "checkpoints"
-    CheckpointStore(root, keep_last=1).save(1, {"a": b"1"})
-    step, number, survived = 1, 0, False
-    while not survived:
-        child = os.fork()
-        if child == 0:
-            CheckpointStore(root, keep_last=1, filesystem=Dying(number)).save(step + 1, {"a": b"%d" % (step + 1)})
-            os._exit(0)
-        survived = os.waitpid(child, 0)[1] == 0
-        loaded = CheckpointStore(root).load_newest()
-        assert loaded.step in (step, step + 1)
-        assert loaded.files == {"a": b"%d" % loaded.step}
-        assert loaded.skipped == ()
-        step, number = loaded.step, number + 1
+    done = subprocess.run([sys.executable, "-c", EVERY_CALL, root], stdout=subprocess.PIPE, check=True, timeout=120)
+    step, number = map(int, done.stdout.split())
     assert number > 15
     assert [path.name for path in sorted(root.iterdir())] == [f"{step:012d}", "newest"]

@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -60,15 +62,17 @@ def test_a_file_size_limit_stops_the_save_and_the_line_and_nothing_else(tmp_path
     ]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_named_with_what_helps(recorder, monkeypatch):
     """Real ENOSPC: the file that is written to is /dev/full."""
     write_file(recorder.root / "run.json", b"old")
-    monkeypatch.setattr(
-        type(recorder),
-        "create",
-        lambda self, path: self.paths.setdefault(full := os.open("/dev/full", os.O_WRONLY), "full") and full,
-    )
+
+    def create_full(self, path):
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+        self.paths[descriptor] = "full"
+        return descriptor
+
+    monkeypatch.setattr(type(recorder), "create", create_full)
     with pytest.raises(
         StorageError, match=r"cannot write .*run.json: No space left on device \[ENOSPC\] \(.*free some space"
     ):
@@ -100,14 +104,26 @@ def recorder_calls_of_a_save(root, call):
     return {"make_directory": 1, "create": 3, "write": 3, "sync": 3, "rename": 2, "sync_directory": 3}[call]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_directory_without_write_permission_is_named(tmp_path):
-    tmp_path.chmod(0o555)
-    try:
-        with pytest.raises(StorageError, match="EACCES"):
-            write_file(tmp_path / "file", b"")
-    finally:
-        tmp_path.chmod(0o755)
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from townlet_core.checkpoint.atomic import write_file
+from townlet_core.errors import StorageError
+if os.geteuid() == 0:  # root may write anywhere
+    os.setuid(65534)
+try:
+    write_file(Path(sys.argv[1]) / "file", b"")
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_a_directory_without_write_permission_is_named():
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o555)
+        command = [sys.executable, "-c", AS_NOBODY, directory]
+        said = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout
+    assert said.startswith(f"cannot write {directory}/file: Permission denied [EACCES] (check the owner")
 
 
 def test_a_run_directory_that_is_deleted_stays_deleted(tmp_path):
@@ -120,7 +136,7 @@ def test_a_run_directory_that_is_deleted_stays_deleted(tmp_path):
     for attempt in (
         lambda: store.save(2, {}),
         lambda: log.log({"epoch": 2}),
-        lambda: log.sync(),
+        log.sync,
         lambda: write_file(run / "run.json", b""),
         lambda: CheckpointStore(run / "checkpoints").save(3, {}),
         lambda: TelemetryLog(run / "telemetry.jsonl"),
