@@ -1,0 +1,106 @@
+"""`townlet train`: run a strategy, show its progress, and say what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from townlet_core.cli.options import config_argument, config_options, load_from_options
+from townlet_core.cli.state import CliState, pass_state
+
+if TYPE_CHECKING:
+    from townlet_core.config.load import LoadedConfig
+    from townlet_core.dto.base import TrainingResultBase
+    from townlet_core.runs.layout import RunDirectory
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(short_help="Train a policy with a strategy.")
+@config_argument
+@config_options
+@click.option("--from", "initial_policy", type=_PATH, metavar="ARTEFACT", help="Start from this policy.")
+@click.option("--run-dir", type=_PATH, metavar="DIR", help="Directory of the run; by default a new one in runs/.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run: that of --run-dir, or the newest that fits.")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N: training.device.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@pass_state
+def command(
+    state: CliState,
+    config: Path | None,
+    *,
+    initial_policy: Path | None,
+    run_dir: Path | None,
+    resume: bool,
+    device: str | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Train a policy.
+
+    CONFIG is a YAML or JSON file; every value of it can be set with --set as well, and 'townlet config init' writes one.
+
+    \b
+    townlet train --strategy ppo --env gymnasium:CartPole-v1
+    townlet train run.yaml --set strategies.ppo.learning_rate=0.001
+    townlet train --resume --run-dir runs/20261123-064108-ppo-ab12
+    """
+    from townlet_core.orchestrator import TrainingOrchestrator
+
+    loaded = _load(state, config, run_dir=run_dir, resume=resume, device=device, **given)
+    if resume and run_dir is None:
+        run_dir = _newest_resumable(loaded)
+    orchestrator = TrainingOrchestrator(
+        loaded.config,
+        registry=state.registry,
+        run_dir=run_dir,
+        resume=resume,
+        initial_policy=initial_policy,
+        trust_code=loaded.trust_code,
+    )
+    result = orchestrator.run()
+    assert orchestrator.run_directory is not None
+    _report(result, orchestrator.run_directory, as_json=as_json)
+
+
+def _load(
+    state: CliState, config: Path | None, *, run_dir: Path | None, resume: bool, device: str | None, **given: Any
+) -> LoadedConfig:
+    """Return the configuration; that of the run itself when one is resumed and nothing else was named."""
+    if resume and run_dir is not None and config is None:
+        from townlet_core.runs.layout import RunDirectory
+
+        config = RunDirectory.open(run_dir).config_path
+    return load_from_options(state, config, training__device=device, **given)
+
+
+def _newest_resumable(loaded: LoadedConfig) -> Path:
+    from townlet_core.config.dump import config_digest
+    from townlet_core.runs.listing import find_resumable
+
+    return find_resumable(loaded.config.training.runs_dir, config_digest(loaded.config)).path
+
+
+def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> None:
+    data = result.model_dump(mode="json")
+    if as_json:
+        click.echo(json.dumps({"run_dir": str(run.path), **data}, indent=2))
+        return
+    lines = [("run", str(run.path))]
+    if data.get("agent_steps") is not None:
+        lines.append(("agent-steps", f"{data['agent_steps']:,}"))
+    if data.get("episode_return_mean") is not None:
+        spread = f"(last {data['episodes']} episodes, {data['episode_return_min']:g} to {data['episode_return_max']:g})"
+        lines.append(("return", f"{data['episode_return_mean']:.1f} {spread}"))
+    lines.append(("seconds", f"{result.duration_sec:.1f}"))
+    if result.artefact is not None:
+        policy = run.path / result.artefact.path
+        lines.append(("policy", f"{policy}  sha256 {result.artefact.digest[:12]}"))
+        environment = run.record().environment
+        lines.append(("next", f"townlet evaluate {os.fspath(policy)} --env {environment} --episodes 100"))
+    for name, text in lines:
+        click.echo(f"{name:<12} {text}")

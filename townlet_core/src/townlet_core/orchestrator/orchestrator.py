@@ -1,0 +1,189 @@
+"""`TrainingOrchestrator`: config -> context -> strategy -> result; it owns the run's life cycle."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import ValidationError
+from threadpoolctl import threadpool_limits
+
+from townlet_core.config.dump import config_digest
+from townlet_core.context import SystemClock, TrainingContext
+from townlet_core.dto.base import TrainingResultBase
+from townlet_core.errors import ConfigError, DataError, MissingInputError, PluginError
+from townlet_core.orchestrator.resolver import PluginResolver
+from townlet_core.orchestrator.session import RunSession
+from townlet_core.orchestrator.signals import StopOnSignal
+from townlet_core.orchestrator.stages import ChildStages
+from townlet_core.plugins.registry import Registry
+from townlet_core.policy.artefact import load_artefact
+from townlet_core.runs.layout import RunDirectory
+from townlet_core.tracking.console import Console, make_console
+
+if TYPE_CHECKING:
+    from townlet_core.config.root import SimulationConfig
+    from townlet_core.context import Clock
+    from townlet_core.dto.ppo import PPOTrainingResultDTO
+    from townlet_core.runs.status import RunRecord
+
+
+class TrainingOrchestrator:
+    """Runs strategies for one configuration.
+
+    Args:
+        config: the configuration; sections of strategies may be raw.
+        registry: the plugins; by default those installed here.
+        run_dir: directory of the run; by default a new one in `training.runs_dir`.
+        resume: go on from the newest checkpoint of `run_dir`.
+        initial_policy: directory of an artefact to start from.
+        trust_code: whether `environment.name` may import and run a module.
+        clock: the time.
+        console: progress and messages; by default as `tracking.progress` says, on the error stream.
+    """
+
+    def __init__(
+        self,
+        config: SimulationConfig,
+        *,
+        registry: Registry | None = None,
+        run_dir: Path | None = None,
+        resume: bool = False,
+        initial_policy: Path | None = None,
+        trust_code: bool = True,
+        clock: Clock | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self.config = config
+        self.registry = Registry.discover(os.environ) if registry is None else registry
+        self.run_directory: RunDirectory | None = None
+        self._run_dir = run_dir
+        self._resume = resume
+        self._initial_policy = initial_policy
+        self._trust_code = trust_code
+        self._clock: Clock = clock or SystemClock()
+        self._console = console
+
+    @cached_property
+    def context(self) -> TrainingContext:
+        """The context of a run of `training.strategy`, but for what only a running run has: directory and trackers."""
+        config = self.registry.resolve_config(self.config)
+        resolver = PluginResolver(self.registry, self._trust_code)
+        initial = None
+        if self._initial_policy is not None:
+            initial = load_artefact(self._initial_policy, encoders=resolver.encoder)
+        return TrainingContext.from_config(config, resolver=resolver, clock=self._clock, initial_policy=initial)
+
+    def run(self, strategy: str | None = None, **options: Any) -> TrainingResultBase:  # noqa: ANN401  (strategy's own)
+        """Train with `strategy` (by default `training.strategy`) and return its result.
+
+        Args:
+            strategy: name of the strategy.
+            **options: overrides of its settings by field name.
+
+        Raises:
+            TownletError: its subclass says what is wrong, and `exit_code` what a command ends with.
+        """
+        if strategy is not None and strategy != self.config.training.strategy:
+            training = self.config.training.model_copy(update={"strategy": strategy})
+            self.config = self.config.model_copy(update={"training": training})
+            self.__dict__.pop("context", None)
+        context = self._with_options(options)
+        name = context.strategy_name
+        chosen = context.resolver.strategy(name)
+        result_type = self.registry.resolve("strategy", name, field="result")
+        if context.config.environment.name is None:
+            context.resolver.environment(context.config.environment)  # says what there is
+        run = self.run_directory = self._open_directory(context)
+        with ExitStack() as stack:
+            stack.enter_context(run.lock(clock=self._clock.now))
+            run.clean()
+            if self._resume and run.record().status == "finished":
+                return self._finished(run, result_type)
+            console = self._console or make_console(
+                context.config.tracking.progress, stream=sys.stderr, clock=self._clock.monotonic
+            )
+            session = RunSession(
+                run=run,
+                config=context.config,
+                strategy=name,
+                resume=self._resume,
+                console=console,
+                clock=self._clock,
+                manager=self.registry.manager,
+            )
+            stop = stack.enter_context(StopOnSignal(console.message))
+            with session.recording(), session.tracking(context.resolver) as (telemetry, trackers):
+                stages = ChildStages(console)
+                running = replace(
+                    context, run=run, telemetry=telemetry, trackers=trackers, stop=stop, stages=stages, resume=self._resume
+                )
+                stages.context = running
+                with threadpool_limits(limits=context.num_threads):
+                    result = chosen.run(running)
+                if not isinstance(result, result_type):
+                    raise PluginError(f"strategy '{name}' returned {type(result).__name__}, its entry says {result_type.__name__}")
+                session.write_result(result)
+            session.announce(result)
+        return result
+
+    def run_ppo(self, **options: Any) -> PPOTrainingResultDTO:  # noqa: ANN401  (PPO's settings)
+        """Train with PPO; `options` are its settings by field name."""
+        return cast("PPOTrainingResultDTO", self.run("ppo", **options))
+
+    def _with_options(self, options: dict[str, Any]) -> TrainingContext:
+        """Return the context with `options` in the strategy's section, checked."""
+        context = self.context
+        if not options:
+            return context
+        name = context.strategy_name
+        section = {**context.config.strategies[name], **options}
+        raw = context.config.model_copy(update={"strategies": {**context.config.strategies, name: section}})
+        return replace(context, config=self.registry.resolve_config(raw))
+
+    def _open_directory(self, context: TrainingContext) -> RunDirectory:
+        training = context.config.training
+        if not self._resume:
+            if self._run_dir is not None:
+                return RunDirectory.create(self._run_dir)
+            name = context.strategy_name.rpartition(":")[2]
+            return RunDirectory.create_new(training.runs_dir, name, clock=self._clock.now)
+        if self._run_dir is None:
+            raise ConfigError("resuming needs the run's directory (run_dir)")
+        run = RunDirectory.open(self._run_dir)
+        _require_same_experiment(run, run.record(), context.config)
+        return run
+
+    def _finished(self, run: RunDirectory, result_type: type[TrainingResultBase]) -> TrainingResultBase:
+        try:
+            return result_type.model_validate_json(run.result_path.read_bytes())
+        except FileNotFoundError as error:
+            raise MissingInputError(f"{run.path} has finished, but {run.result_path.name} is missing") from error
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(str(part) for part in problem["loc"])
+            raise DataError(f"{run.result_path} is damaged: {where}: {problem['msg']}") from error
+
+
+def _require_same_experiment(run: RunDirectory, record: RunRecord, config: SimulationConfig) -> None:
+    if record.config_digest != config_digest(config):
+        raise ConfigError(
+            f"the configuration is not the one that {run.path} was begun with (see {run.config_path}); "
+            "resume without CONFIG and --set, or begin a new run"
+        )
+
+
+class PolicyTrainingOrchestrator(TrainingOrchestrator):
+    """The earlier name of `TrainingOrchestrator`; deprecated."""
+
+    def __init__(self, config: SimulationConfig, **fields: Any) -> None:  # noqa: ANN401  (those of TrainingOrchestrator)
+        warnings.warn(
+            "PolicyTrainingOrchestrator is now called TrainingOrchestrator", DeprecationWarning, stacklevel=2
+        )
+        super().__init__(config, **fields)

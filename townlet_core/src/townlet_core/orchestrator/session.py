@@ -1,0 +1,160 @@
+"""The life of one run: directory, lock, record, telemetry, result, and what is written when it ends badly."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from townlet_core.checkpoint.atomic import delete_tree, write_file
+from townlet_core.config.dump import config_digest, dump_yaml
+from townlet_core.errors import ConfigError, RunInterrupted, TownletError, UnavailableError
+from townlet_core.runs.layout import RunDirectory
+from townlet_core.runs.status import RunRecord, timestamp
+from townlet_core.tracking.base import Tracker, Trackers
+from townlet_core.tracking.jsonl import TelemetryLog
+
+if TYPE_CHECKING:
+    from townlet_core.config.root import SimulationConfig
+    from townlet_core.context import Clock, Resolver
+    from townlet_core.dto.base import TrainingResultBase
+    from townlet_core.plugins.manager import PluginManager
+    from townlet_core.tracking.console import Console
+
+RECORDED_PACKAGES = ("townlet-core", "numpy", "gymnasium", "torch")
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions that a run's record keeps: Python's, and those of the packages that decide its bytes."""
+    versions = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+@dataclass(slots=True)
+class Progress:
+    """Remembers how far the telemetry says that the run has come."""
+
+    agent_steps: int = 0
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Take one record."""
+        self.agent_steps = int(record.get("agent_steps", self.agent_steps))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RunSession:
+    """A run that this process holds the lock of.
+
+    Attributes:
+        run: its directory.
+        config: the resolved configuration.
+        strategy: name of the strategy.
+        resume: whether to go on from the newest checkpoint.
+        console: progress and messages.
+        clock: the time.
+        manager: whose observers are told.
+    """
+
+    run: RunDirectory
+    config: SimulationConfig
+    strategy: str
+    resume: bool
+    console: Console
+    clock: Clock
+    manager: PluginManager
+    progress: Progress = field(default_factory=Progress)
+
+    def new_record(self) -> RunRecord:
+        """Return the record of a run that begins now."""
+        now = timestamp(self.clock.now())
+        return RunRecord(
+            id=self.run.id,
+            strategy=self.strategy,
+            environment=self.config.environment.name or "",
+            seed=self.config.training.seed,
+            versions=installed_versions(),
+            num_threads=self.config.training.num_threads,
+            created=now,
+            updated=now,
+            config_digest=config_digest(self.config),
+        )
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Keep `run.json` true while the strategy runs, whatever ends it."""
+        run, clock = self.run, self.clock.now
+        if self.resume:
+            record = run.record().revised(clock=clock, status="running", message="", versions=installed_versions())
+            self.progress.agent_steps = record.agent_steps
+        else:
+            record = self.new_record()
+            write_file(run.config_path, dump_yaml(self.config).encode(), filesystem=run.filesystem)
+        run.write_record(record)
+        self._notify("townlet_run_started", run_dir=str(run.path.resolve()), strategy=self.strategy)
+        try:
+            yield
+        except (RunInterrupted, KeyboardInterrupt) as error:
+            message = str(error) or "stopped at once"
+            run.write_record(self._ended(record, "interrupted", message))
+            how = f"go on with: townlet train --resume --run-dir {run.path}"
+            raise RunInterrupted(f"{message}; {how}") from error
+        except BaseException as error:
+            if not self.resume and isinstance(error, ConfigError | UnavailableError) and not self._has_begun():
+                delete_tree(run.path, filesystem=run.filesystem)
+            elif run.path.exists():
+                self._write_failure(record, error)
+            text = f"{type(error).__name__}: {error}"
+            self._notify("townlet_run_failed", run_dir=str(run.path.resolve()), error=" ".join(text.split()))
+            raise
+        run.write_record(self._ended(record, "finished", ""))
+
+    def _write_failure(self, record: RunRecord, error: BaseException) -> None:
+        try:
+            self.run.write_record(self._ended(record, "failed", f"{type(error).__name__}: {error}"[:4000]))
+        except TownletError as second:  # the disk may be what failed; the first error is the one to report
+            self.console.message(f"run.json could not be brought up to date: {second}")
+
+    def _ended(self, record: RunRecord, status: str, message: str) -> RunRecord:
+        return record.revised(clock=self.clock.now, status=status, message=message, agent_steps=self.progress.agent_steps)
+
+    def _has_begun(self) -> bool:
+        path = self.run.telemetry_path
+        return path.exists() and path.stat().st_size > 0
+
+    def announce(self, result: TrainingResultBase) -> None:
+        """Tell the observers that the run has finished; call it when `recording` has ended well."""
+        self._notify(
+            "townlet_run_finished", run_dir=str(self.run.path.resolve()), result=result.model_dump(mode="json")
+        )
+
+    def write_result(self, result: TrainingResultBase) -> None:
+        """Write `result.json`."""
+        write_file(self.run.result_path, result.model_dump_json(indent=2).encode() + b"\n", filesystem=self.run.filesystem)
+
+    @contextmanager
+    def tracking(self, resolver: Resolver) -> Iterator[tuple[TelemetryLog, Trackers]]:
+        """Open the telemetry file and the trackers, and close them."""
+        with TelemetryLog(self.run.telemetry_path, filesystem=self.run.filesystem) as telemetry:
+            plugins: dict[str, Tracker] = {}
+            own = [telemetry, self.progress, self.console]
+            try:
+                for name, options in self.config.tracking.trackers.items():
+                    plugins[name] = resolver.tracker(name, options, str(self.run.path.resolve()))
+                yield telemetry, Trackers(own, plugins=plugins, warn=self.console.message)
+            finally:
+                Trackers(own, plugins=plugins, warn=self.console.message).close()
+
+    def _notify(self, hook: str, **event: Any) -> None:  # noqa: ANN401  (the hooks' own arguments)
+        for plugin, failure in self.manager.notify(hook, **event):
+            self.console.message(f"{plugin.title}: {hook} failed: {failure.cause}")

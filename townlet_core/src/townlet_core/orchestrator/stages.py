@@ -1,0 +1,67 @@
+"""Runs a strategy as a stage of a run: in a child directory, under the same lock and the same stop signal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from townlet_core.checkpoint.atomic import write_file
+from townlet_core.errors import UnavailableError
+from townlet_core.runs.layout import RunDirectory
+from townlet_core.tracking.base import Trackers
+from townlet_core.tracking.jsonl import TelemetryLog
+
+if TYPE_CHECKING:
+    from townlet_core.context import TrainingContext
+    from townlet_core.dto.base import TrainingResultBase
+    from townlet_core.policy.artefact import PolicyArtefact
+    from townlet_core.tracking.console import Console
+
+
+@dataclass(slots=True)
+class ChildStages:
+    """The stage runner of a run.
+
+    Attributes:
+        context: the run's own context; set once, when it is made.
+        console: progress and messages.
+    """
+
+    console: Console
+    context: TrainingContext | None = None
+    _count: int = field(default=0)
+
+    def run(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        initial_policy: PolicyArtefact | None = None,
+        continuation: Mapping[str, bytes] | None = None,
+    ) -> TrainingResultBase:
+        """Run a stage; see `StageRunner.run`. Its files are in `stages/<number>-<name>` of the run directory.
+
+        Raises:
+            UnavailableError: the strategy is not installed, or this run has no directory.
+        """
+        context = self.context
+        if context is None or context.run is None:
+            raise UnavailableError("stages need a run directory: use TrainingOrchestrator(config).run(...)")
+        strategy = context.resolver.strategy(name)
+        self._count += 1
+        path = context.run.path / "stages" / f"{self._count:03d}-{name.rpartition(':')[2]}"
+        path.mkdir(parents=True, exist_ok=True)
+        run = RunDirectory(path, filesystem=context.run.filesystem)
+        with TelemetryLog(run.telemetry_path, filesystem=run.filesystem) as telemetry:
+            stage = replace(
+                context,
+                strategy_name=name,
+                run=run,
+                telemetry=telemetry,
+                trackers=Trackers([telemetry, self.console], warn=self.console.message),
+                initial_policy=initial_policy,
+                continuation=continuation,
+            )
+            result = strategy.run(stage, **options)
+        write_file(run.result_path, result.model_dump_json(indent=2).encode() + b"\n", filesystem=run.filesystem)
+        return result
