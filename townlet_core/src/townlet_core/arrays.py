@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Observations = dict[str, Array]
 
+_SMALL = 4096
+
 
 def require_shape(array: Array, shape: tuple[int, ...], *, name: str) -> None:
     """Raise `ValueError` unless `array` has `shape`; `name` is what the message calls it."""
@@ -20,9 +22,12 @@ def require_shape(array: Array, shape: tuple[int, ...], *, name: str) -> None:
 def is_finite(array: Array) -> bool:
     """Return whether every number is finite; integers and booleans always are.
 
-    The sum is looked at first: it is finite whenever every number is and nothing overflows, at a fraction of the cost.
+    Of a large array the sum is looked at first: it is finite whenever every number is and nothing overflows, at a
+    fraction of the cost.
     """
     if array.dtype.kind != "f":
         return True
+    if array.size <= _SMALL:
+        return bool(np.count_nonzero(np.isfinite(array)) == array.size)
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())

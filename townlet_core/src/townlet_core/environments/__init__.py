@@ -1,4 +1,4 @@
 """Environments as arrays: the contract (`vector`), how a name becomes one (`build`), and the Gymnasium adapter.
 
-Import from the modules: `townlet_core.environments.vector.VectorEnvironment`, `townlet_core.environments.build.make_environment`.
+Import from the modules, as in `from townlet_core.environments.build import make_environment`.
 """

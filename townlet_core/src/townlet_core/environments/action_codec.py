@@ -47,8 +47,8 @@ class ActionCodec:
         """Return a fresh or the same array: (N,) int64 for Discrete, else (N, ...) in the world's shape and dtype.
 
         Args:
-            actions: (N, 1) or (N, 1, D) integers, or (N, 1, D) floats for Box, which are clipped to its bounds (and rounded
-                where the space holds integers).
+            actions: (N, 1) or (N, 1, D) integers, or (N, 1, D) floats for Box, which are clipped to its bounds (and
+                rounded where the space holds integers).
 
         Raises:
             DataError: the shape or type is wrong, a choice does not exist, or a number is not finite.
@@ -63,10 +63,12 @@ class ActionCodec:
                 raise DataError(f"actions have dtype {actions.dtype}, expected int64")
             actions = actions.astype(np.int64)
         choices = actions.reshape(self._world_shape)
-        if not (choices.view(np.uint64) < self._limit).all():  # a negative number is a huge unsigned one
+        if (
+            np.count_nonzero(choices.view(np.uint64) < self._limit) != choices.size
+        ):  # a negative number is a huge unsigned one
             world = int(np.argwhere(choices.view(np.uint64) >= self._limit)[0][0])
             raise DataError(
-                f"the action of world {world} is {choices[world].tolist()}; each must be from 0 to below {self._limit.tolist()}"
+                f"the action of world {world} is {choices[world].tolist()}; each is 0 to below {self._limit.tolist()}"
             )
         if self._start is not None:
             choices = choices + self._start
@@ -78,10 +80,9 @@ class ActionCodec:
         if not is_finite(actions):
             world = int(np.argwhere(~np.isfinite(actions))[0][0])
             raise DataError(
-                f"the action of world {world} is {actions[world].ravel().tolist()}: the policy gives numbers that are not finite"
+                f"the action of world {world} is {actions[world].ravel().tolist()}: the policy gives no finite numbers"
             )
-        space = self._space
-        assert isinstance(space, spaces.Box)
+        space: Any = self._space
         numbers = actions.reshape(self._world_shape)
         if space.dtype.kind in "iu":
             numbers = np.rint(numbers.astype(np.float64))

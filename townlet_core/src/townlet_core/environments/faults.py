@@ -11,7 +11,7 @@ _MAX_TRACEBACK = 4000
 
 
 class FieldError(Exception):
-    """One field of what an environment returned is not what its spaces promise; turned into a fault where the world is known."""
+    """One field is not what the spaces promise; becomes a fault where the world is known."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")

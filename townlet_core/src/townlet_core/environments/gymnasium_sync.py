@@ -44,7 +44,7 @@ class GymnasiumSync(GymnasiumAdapter):
                 action_space=first.action_space,
                 arrays=arrays,
             )
-            rest, limits = make_worlds(source, num_worlds - 1, like=first)
+            rest, limits = make_worlds(source, num_worlds - 1, like=(first.observation_space, first.action_space))
         except BaseException:
             close_worlds(worlds)
             raise

@@ -64,7 +64,7 @@ def _leaf_writer(name: str, origin: Space, target: Array) -> Writer:
     ndarray = np.ndarray
 
     def write(row: int, value: Any) -> None:
-        if value.__class__ is not ndarray or value.dtype != dtype or value.shape != shape:
+        if value.__class__ is not ndarray or value.dtype is not dtype or value.shape != shape:
             value = _converted(name, value, shape, dtype)
         target[row] = value if start is None else value - start
 
@@ -100,6 +100,24 @@ def _converted(name: str, value: Any, shape: Any, dtype: np.dtype[Any]) -> Array
     return converted
 
 
+def batch_leaves(space: Space, observations: Any, num_worlds: int) -> tuple[Array, ...]:
+    """Return a whole batch of observations as arrays of the leaves' dtypes, (N, ...) each.
+
+    Raises:
+        FieldError: it has another structure, shape or type than N observations of `space`.
+    """
+    try:
+        values = leaf_values(space, observations)
+    except (KeyError, TypeError) as error:
+        raise FieldError("observation", f"does not fit its space: {type(error).__name__}: {error}") from error
+    leaves = []
+    for (name, leaf), origin, value in zip(flatten_space(space).items(), leaf_origins(space), values, strict=True):
+        start = leaf_start(origin)
+        batch = _converted(name, value, (num_worlds, *(origin.shape or ())), np.dtype(origin.dtype))
+        leaves.append(np.asarray(batch if start is None else batch - start, leaf.dtype))
+    return tuple(leaves)
+
+
 class RowCheck:
     """Finds rows that hold NaN, infinity or a category that does not exist."""
 
@@ -132,11 +150,15 @@ def _category_limit(leaf: Space) -> Any:
 def _possible(values: Array, limit: Any) -> bool:
     if limit is None:
         return is_finite(values)
-    return bool((values.view(limit.dtype) < limit).all())  # a negative number is a huge unsigned one
+    return bool(
+        np.count_nonzero(values.view(limit.dtype) < limit) == values.size
+    )  # a negative number is a huge unsigned one
 
 
 def _describe(values: Array, limit: Any) -> str:
     if limit is not None:
-        return f"holds a value outside 0..n-1 (counted from its start): {values.ravel()[:8].tolist()}, n = {np.ravel(limit)[:8].tolist()}"
+        return (
+            f"is {values.ravel()[:8].tolist()} (counted from its start), must be below {np.ravel(limit)[:8].tolist()}"
+        )
     place = tuple(int(index) for index in np.argwhere(~np.isfinite(values))[0])
     return f"is {values[place]} at index {place}" if place else f"is {values[()]}"

@@ -21,7 +21,7 @@ def require_memory(num_bytes: int, *, what: str, remedy: str) -> None:
     available = available_memory()
     if available is not None and num_bytes > available:
         raise ConfigError(
-            f"{what} needs {num_bytes / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB of memory are available: {remedy}"
+            f"{what} need {num_bytes / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB of memory are free: {remedy}"
         )
 
 

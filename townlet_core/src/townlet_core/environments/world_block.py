@@ -15,6 +15,7 @@ from gymnasium import spaces
 from townlet_core.arrays import is_finite
 from townlet_core.environments.faults import FieldError, Place
 from townlet_core.environments.leaf_writers import RowCheck, observation_writer
+from townlet_core.environments.worlds import close_worlds
 from townlet_core.errors import EnvironmentFault
 from townlet_core.randomness import fold, integer_seed, key
 from townlet_core.spaces import action_count
@@ -138,11 +139,7 @@ class WorldBlock:
 
     def close(self) -> None:
         """Close every world, whatever the others do."""
-        for world in self._worlds:
-            try:
-                world.close()
-            except Exception:  # noqa: BLE001, S110, PERF203  (what fails while closing cannot be helped any more)
-                pass
+        close_worlds(self._worlds)
 
     def _ends(self, world: int, terminated: Any, truncated: Any) -> bool:
         """Note the end of an episode, if it is one, and start the next; return whether it was."""
@@ -189,12 +186,11 @@ class WorldBlock:
     def _write_mask(self, world: int, mask: Any) -> None:
         if not self._is_masked:
             return
-        place = self._place(world)
         if mask is None:
-            raise place.fault("info has no 'action_mask' any more, and had one after the first reset")
+            raise self._place(world).fault("info has no 'action_mask' any more, and had one after the first reset")
         flat = np.concatenate([np.ravel(part) for part in mask]) if isinstance(mask, tuple) else np.ravel(mask)
         if flat.shape != (self._num_actions,) or flat.dtype.kind not in "biu":
-            raise place.fault(
+            raise self._place(world).fault(
                 f"info['action_mask'] has shape {flat.shape} and dtype {flat.dtype}, expected {self._num_actions} flags"
             )
         self._arrays.action_mask[world] = flat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from townlet_core.errors import ConfigError
@@ -11,15 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from townlet_core.environments.gym_source import GymSource, World
+    from townlet_core.spaces import Space
 
 
-def make_worlds(source: GymSource, count: int, *, like: World | None = None) -> tuple[list[World], list[int | None]]:
+def make_worlds(
+    source: GymSource, count: int, *, like: tuple[Space, Space] | None = None
+) -> tuple[list[World], list[int | None]]:
     """Make `count` worlds and return them with their time limits.
 
     Args:
         source: what makes a world.
         count: how many.
-        like: a world whose spaces they must have; None = the first of them.
+        like: the observation and action space that they must have; None = those of the first.
 
     Raises:
         ConfigError: two worlds have different spaces, or the source cannot make one.
@@ -32,13 +36,13 @@ def make_worlds(source: GymSource, count: int, *, like: World | None = None) -> 
             world, limit = source.make()
             worlds.append(world)
             limits.append(limit)
-            like = like or world
-            for kind in ("observation_space", "action_space"):
-                expected, found = getattr(like, kind), getattr(world, kind)
-                if expected != found:
+            found = world.observation_space, world.action_space
+            like = like or found
+            for kind, expected, own in zip(("observation", "action"), like, found, strict=True):
+                if expected != own:
                     raise ConfigError(
-                        f"environment '{source.name}' gives worlds with different spaces ({kind}): {describe_space(expected)} and "
-                        f"{describe_space(found)}; all worlds must be alike"
+                        f"environment '{source.name}' gives worlds with different {kind} spaces: "
+                        f"{describe_space(expected)} and {describe_space(own)}; all worlds must be alike"
                     )
     except BaseException:
         close_worlds(worlds)
@@ -49,7 +53,5 @@ def make_worlds(source: GymSource, count: int, *, like: World | None = None) -> 
 def close_worlds(worlds: Iterable[World]) -> None:
     """Close every world, whatever the others do."""
     for world in worlds:
-        try:
+        with contextlib.suppress(Exception):  # what fails while closing cannot be helped any more
             world.close()
-        except Exception:  # noqa: BLE001, PERF203, S110  (what fails while closing cannot be helped any more)
-            pass
