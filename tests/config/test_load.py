@@ -189,3 +189,10 @@ def test_a_strategy_section_is_typed_with_options_over_it(strategies):
         settings_from(model, {"widths": [1, True]}, path="strategies.walk")
     with pytest.raises(ConfigError, match=r"strategies.walk: 5 given; must be a section"):
         settings_from(model, 5, path="strategies.walk")
+
+
+def test_a_flood_of_problems_is_counted_and_not_listed_in_full(write):
+    text = problems(write("".join(f"k{index}: 1\n" for index in range(60))))
+    assert text.startswith("the configuration has 60 problems:")
+    assert text.endswith("and 10 more")
+    assert len(text.splitlines()) == 52

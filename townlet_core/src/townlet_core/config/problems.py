@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, ValidationError
 
+_MOST_LINES = 50
+"""Problems that a message lists; the rest is counted."""
+
 _LONGEST_VALUE = 80
 """Characters of a value that a message shows."""
 
@@ -51,8 +54,10 @@ class ConfigProblems(ConfigError):  # noqa: N818  (an error that is a list of th
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        lines = [str(problem) for problem in self.problems]
-        heading = f"the configuration has {len(lines)} problems:"
+        lines = [str(problem) for problem in self.problems[:_MOST_LINES]]
+        heading = f"the configuration has {len(self.problems)} problems:"
+        if len(self.problems) > _MOST_LINES:
+            lines.append(f"and {len(self.problems) - _MOST_LINES} more")
         super().__init__(lines[0] if len(lines) == 1 else "\n  ".join([heading, *lines]))
 
     def located(self, origins: Mapping[str, str], known: Iterable[str] = ()) -> ConfigProblems:
