@@ -154,10 +154,11 @@ def _introduce(descriptor: int, now: float) -> None:
 def _holder(descriptor: int) -> str:
     os.lseek(descriptor, 0, os.SEEK_SET)
     try:
-        holder = json.loads(os.read(descriptor, 4096))
-        return f"process {int(holder['pid'])} on {str(holder['host'])[:255]}, since {str(holder['since'])[:32]}"
-    except (OSError, ValueError, LookupError, TypeError):
+        holder = json.loads(os.read(descriptor, 1024))
+        text = f"process {int(holder['pid'])} on {holder['host']}, since {holder['since']}"
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return "another process"
+    return text if text.isprintable() else "another process"
 
 
 def _give_up_in_forked_children(lock: RunLock) -> None:

@@ -1,0 +1,110 @@
+"""`townlet runs`, as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from townlet_core.runs.layout import RunDirectory
+from townlet_core.runs.status import RunRecord, timestamp
+
+
+@pytest.fixture
+def runs_dir(tmp_path):
+    runs_dir = tmp_path / "runs"
+    for number, name in enumerate(("20261123-062748-ppo-ab12", "20261123-062749-ppo-cd34")):
+        run = RunDirectory.create(runs_dir / name)
+        time = timestamp(1795415268.0 + number)
+        run.write_record(
+            RunRecord(
+                **{"id": name, "status": "interrupted", "strategy": "ppo", "environment": "gymnasium:CartPole-v1"},
+                **{"seed": 3, "num_threads": 1, "versions": {"townlet": "0.1.0"}, "config_digest": "d" * 64},
+                **{"created": time, "updated": time, "agent_steps": 12_800},
+            )
+        )
+        run.telemetry_path.write_text('{"episode_return_mean": 123.456}\n')
+        run.checkpoints().save(10, {})
+    return runs_dir
+
+
+def townlet(tmp_path, *arguments):
+    command = [sys.executable, "-m", "townlet_core", "runs", *map(str, arguments)]
+    environment = {**os.environ, "NO_COLOR": "1"}
+    return subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, check=False, text=True, timeout=60
+    )
+
+
+def test_runs_are_listed_newest_first(tmp_path, runs_dir):
+    done = townlet(tmp_path)
+    header, *rows = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert header.split() == ["RUN", "STATUS", "STRATEGY", "ENVIRONMENT", "AGENT", "STEPS", "RETURN", "CREATED"]
+    assert [row.split()[0] for row in rows] == ["20261123-062749-ppo-cd34", "20261123-062748-ppo-ab12"]
+    assert rows[1].split()[1:] == [
+        "interrupted",
+        "ppo",
+        "gymnasium:CartPole-v1",
+        "12,800",
+        "123.5",
+        "2026-11-23T06:27:48Z",
+    ]
+    assert townlet(tmp_path, "list", "--runs-dir", runs_dir).stdout == done.stdout
+
+
+def test_a_damaged_run_is_shown_with_the_reason_beside_the_others(tmp_path, runs_dir):
+    (runs_dir / "20261123-062749-ppo-cd34" / "run.json").write_text("{")
+    done = townlet(tmp_path, "--runs-dir", runs_dir)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[1].startswith("20261123-062748-ppo-ab12  interrupted")
+    assert lines[2].startswith("20261123-062749-ppo-cd34  damaged")
+    assert "run.json is damaged" in lines[3]
+    found = json.loads(townlet(tmp_path, "--json").stdout)["runs"]
+    assert [run["status"] for run in found] == ["interrupted", "damaged"]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_no_runs_is_said_kindly_and_is_no_error(tmp_path, exists):
+    if exists:
+        (tmp_path / "runs").mkdir()
+    done = townlet(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("no runs yet: runs ")
+    assert json.loads(townlet(tmp_path, "--json").stdout) == {"runs": []}
+
+
+def test_one_run_is_shown_by_id_or_by_path(tmp_path, runs_dir):
+    by_id = townlet(tmp_path, "show", "20261123-062748-ppo-ab12")
+    assert by_id.returncode == 0
+    shown = dict(line.split(maxsplit=1) for line in by_id.stdout.splitlines())
+    assert shown["status"] == "interrupted"
+    assert shown["resumable"] == "yes"
+    assert shown["checkpoints"] == "10"
+    assert shown["versions"] == "townlet 0.1.0"
+    by_path = json.loads(townlet(tmp_path, "show", runs_dir / "20261123-062748-ppo-ab12", "--json").stdout)
+    assert (by_path["id"], by_path["agent_steps"], by_path["last_return"]) == (
+        "20261123-062748-ppo-ab12",
+        12_800,
+        123.456,
+    )
+
+
+def test_an_unknown_run_ends_with_66_and_offers_the_closest(tmp_path, runs_dir):
+    done = townlet(tmp_path, "show", "20261123-062748-ppo-ab13")
+    assert (done.returncode, done.stdout) == (66, "")
+    assert "did you mean '20261123-062748-ppo-ab12'?" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_text_from_a_run_cannot_steer_the_terminal(tmp_path, runs_dir):
+    run = RunDirectory(runs_dir / "20261123-062748-ppo-ab12")
+    run.write_record(run.record().revised(clock=lambda: 0.0, message="\x1b[2Jgone\nnext"))
+    (runs_dir / "evil\x1b[2J").mkdir()
+    (runs_dir / "evil\x1b[2J" / "run.json").write_text("{}")
+    for arguments in (("show", run.id), ()):
+        assert "\x1b" not in townlet(tmp_path, *arguments).stdout
