@@ -21,9 +21,17 @@ def runs_dir(tmp_path):
         time = timestamp(1795415268.0 + number)
         run.write_record(
             RunRecord(
-                **{"id": name, "status": "interrupted", "strategy": "ppo", "environment": "gymnasium:CartPole-v1"},
-                **{"seed": 3, "num_threads": 1, "versions": {"townlet": "0.1.0"}, "config_digest": "d" * 64},
-                **{"created": time, "updated": time, "agent_steps": 12_800},
+                id=name,
+                status="interrupted",
+                strategy="ppo",
+                environment="gymnasium:CartPole-v1",
+                seed=3,
+                num_threads=1,
+                versions={"townlet": "0.1.0"},
+                config_digest="d" * 64,
+                created=time,
+                updated=time,
+                agent_steps=12_800,
             )
         )
         run.telemetry_path.write_text('{"episode_return_mean": 123.456}\n')
