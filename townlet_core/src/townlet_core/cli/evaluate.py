@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,15 +16,33 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Run a trained policy and report its returns.")
 @click.argument("policy", type=click.Path(path_type=Path))
-@click.option("--env", "environment_name", metavar="NAME", help="The environment; by default the one it was trained in.")
-@click.option("--episodes", type=click.IntRange(1, 1_000_000), default=100, show_default=True, metavar="N", help="Episodes.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, metavar="S", help="Their seeds are drawn from this one.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a value of the environment section, such as environment.options.g=9.8.")
+@click.option(
+    "--env", "environment_name", metavar="NAME", help="The environment; by default the one it was trained in."
+)
+@click.option(
+    "--episodes", type=click.IntRange(1, 1_000_000), default=100, show_default=True, metavar="N", help="Episodes."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    metavar="S",
+    help="Their seeds are drawn from this one.",
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a value of the environment section, such as environment.options.g=9.8.",
+)
 @click.option("--stochastic", is_flag=True, help="Sample actions, instead of the most likely one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result, every episode included, as JSON.")
 @pass_state
 def command(
     state: CliState,
+    /,
     policy: Path,
     *,
     environment_name: str | None,
@@ -34,7 +52,7 @@ def command(
     stochastic: bool,
     as_json: bool,
 ) -> None:
-    """Run POLICY, the directory of an artefact or of a run, once for each of a list of seeds.
+    r"""Run POLICY, the directory of an artefact or of a run, once for each of a list of seeds.
 
     \b
     townlet evaluate runs/20261123-064108-ppo-ab12 --episodes 100
@@ -63,13 +81,18 @@ def _progress(done: int, total: int) -> None:
 
 
 def _print(result: EvaluationResultDTO) -> None:
-    returns: list[tuple[str, Any]] = [
+    actions = "most likely actions" if result.deterministic else "sampled actions"
+    spread = f"{result.return_std:.2f} deviation, {result.return_min:g} to {result.return_max:g}"
+    lines = [
         ("environment", result.environment),
         ("policy", f"sha256 {result.policy_digest[:12]}"),
-        ("episodes", f"{len(result.episodes)}, each under its own seed, {'most likely' if result.deterministic else 'sampled'} actions"),
-        ("return", f"{result.return_mean:.2f} mean, {result.return_std:.2f} deviation, {result.return_min:g} to {result.return_max:g}"),
-        ("length", f"{result.length_mean:.1f} steps mean; {sum(e.truncated for e in result.episodes)} cut by the time limit"),
+        ("episodes", f"{len(result.episodes)}, each under its own seed, {actions}"),
+        ("return", f"{result.return_mean:.2f} mean, {spread}"),
+        (
+            "length",
+            f"{result.length_mean:.1f} steps mean; {sum(e.truncated for e in result.episodes)} cut by the time limit",
+        ),
         ("seconds", f"{result.duration_sec:.1f}"),
     ]
-    for name, text in returns:
+    for name, text in lines:
         click.echo(f"{name:<12} {text}")

@@ -25,12 +25,15 @@ _PATH = click.Path(path_type=Path)
 @config_options
 @click.option("--from", "initial_policy", type=_PATH, metavar="ARTEFACT", help="Start from this policy.")
 @click.option("--run-dir", type=_PATH, metavar="DIR", help="Directory of the run; by default a new one in runs/.")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run: that of --run-dir, or the newest that fits.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with an interrupted run: that of --run-dir, or the newest that fits."
+)
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N: training.device.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @pass_state
 def command(
     state: CliState,
+    /,
     config: Path | None,
     *,
     initial_policy: Path | None,
@@ -40,9 +43,9 @@ def command(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Train a policy.
+    r"""Train a policy.
 
-    CONFIG is a YAML or JSON file; every value of it can be set with --set as well, and 'townlet config init' writes one.
+    CONFIG is a YAML or JSON file, which 'townlet config init' writes; every value can be set with --set as well.
 
     \b
     townlet train --strategy ppo --env gymnasium:CartPole-v1

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from townlet_core import randomness
@@ -17,6 +15,9 @@ from townlet_core.policy.spec import PolicySpec
 from townlet_core.services.evaluation import EvaluationService
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
     from townlet_core.dto.evaluation import EvaluationResultDTO
     from townlet_core.plugins.registry import Registry
 
@@ -68,7 +69,10 @@ def evaluate_artefact(
     )
     if loaded.config.environment.name is None:
         raise ConfigError(f"{artefact_path} does not say what environment it was trained in: name one with --env")
-    with closing(resolver.environment(loaded.config.environment, num_worlds=min(episodes, MOST_WORLDS))) as environment:
+    environment_config = loaded.config.environment
+    if environment_config.vectorization == "entry_point":  # its worlds share one generator, and episodes must not
+        environment_config = environment_config.model_copy(update={"vectorization": "sync"})
+    with closing(resolver.environment(environment_config, num_worlds=min(episodes, MOST_WORLDS))) as environment:
         shown = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)
         if not shown.same_spaces(artefact.spec):
             raise ArtefactError(

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
@@ -16,7 +14,6 @@ from threadpoolctl import threadpool_limits
 
 from townlet_core.config.dump import config_digest
 from townlet_core.context import SystemClock, TrainingContext
-from townlet_core.dto.base import TrainingResultBase
 from townlet_core.errors import ConfigError, DataError, MissingInputError, PluginError
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.session import RunSession
@@ -28,10 +25,14 @@ from townlet_core.runs.layout import RunDirectory
 from townlet_core.tracking.console import Console, make_console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from townlet_core.config.root import SimulationConfig
     from townlet_core.context import Clock
+    from townlet_core.dto.base import TrainingResultBase
     from townlet_core.dto.ppo import PPOTrainingResultDTO
     from townlet_core.runs.status import RunRecord
+    from townlet_core.strategy import TrainingStrategy
 
 
 class TrainingOrchestrator:
@@ -80,7 +81,7 @@ class TrainingOrchestrator:
             initial = load_artefact(self._initial_policy, encoders=resolver.encoder)
         return TrainingContext.from_config(config, resolver=resolver, clock=self._clock, initial_policy=initial)
 
-    def run(self, strategy: str | None = None, **options: Any) -> TrainingResultBase:  # noqa: ANN401  (strategy's own)
+    def run(self, strategy: str | None = None, **options: Any) -> TrainingResultBase:
         """Train with `strategy` (by default `training.strategy`) and return its result.
 
         Args:
@@ -95,45 +96,66 @@ class TrainingOrchestrator:
             self.config = self.config.model_copy(update={"training": training})
             self.__dict__.pop("context", None)
         context = self._with_options(options)
-        name = context.strategy_name
-        chosen = context.resolver.strategy(name)
-        result_type = self.registry.resolve("strategy", name, field="result")
+        chosen = context.resolver.strategy(context.strategy_name)
+        result_type: type[TrainingResultBase] = self.registry.resolve("strategy", context.strategy_name, field="result")
         if context.config.environment.name is None:
             context.resolver.environment(context.config.environment)  # says what there is
+        console = self._console or make_console(
+            context.config.tracking.progress, stream=sys.stderr, clock=self._clock.monotonic
+        )
         run = self.run_directory = self._open_directory(context)
-        with ExitStack() as stack:
-            stack.enter_context(run.lock(clock=self._clock.now))
+        with run.lock(clock=self._clock.now):
             run.clean()
             if self._resume and run.record().status == "finished":
-                return self._finished(run, result_type)
-            console = self._console or make_console(
-                context.config.tracking.progress, stream=sys.stderr, clock=self._clock.monotonic
-            )
+                console.message(f"{run.path} has finished already; this is its result")
+                return _finished(run, result_type)
             session = RunSession(
                 run=run,
                 config=context.config,
-                strategy=name,
+                strategy=context.strategy_name,
                 resume=self._resume,
                 console=console,
                 clock=self._clock,
                 manager=self.registry.manager,
             )
-            stop = stack.enter_context(StopOnSignal(console.message))
-            with session.recording(), session.tracking(context.resolver) as (telemetry, trackers):
-                stages = ChildStages(console)
-                running = replace(
-                    context, run=run, telemetry=telemetry, trackers=trackers, stop=stop, stages=stages, resume=self._resume
-                )
-                stages.context = running
-                with threadpool_limits(limits=context.num_threads):
-                    result = chosen.run(running)
-                if not isinstance(result, result_type):
-                    raise PluginError(f"strategy '{name}' returned {type(result).__name__}, its entry says {result_type.__name__}")
-                session.write_result(result)
+            result = self._train(chosen, context, session, result_type)
             session.announce(result)
         return result
 
-    def run_ppo(self, **options: Any) -> PPOTrainingResultDTO:  # noqa: ANN401  (PPO's settings)
+    def _train(
+        self,
+        chosen: TrainingStrategy,
+        context: TrainingContext,
+        session: RunSession,
+        result_type: type[TrainingResultBase],
+    ) -> TrainingResultBase:
+        """Run the strategy in its directory, and write the result."""
+        stages = ChildStages(session.console)
+        with (
+            StopOnSignal(session.console.message) as stop,
+            session.recording(),
+            session.tracking(context.resolver) as (telemetry, trackers),
+            threadpool_limits(limits=context.num_threads),
+        ):
+            running = stages.context = replace(
+                context,
+                run=session.run,
+                telemetry=telemetry,
+                trackers=trackers,
+                stop=stop,
+                stages=stages,
+                resume=self._resume,
+            )
+            result = chosen.run(running)
+            if not isinstance(result, result_type):
+                raise PluginError(
+                    f"strategy '{context.strategy_name}' returned {type(result).__name__}, "
+                    f"and its entry promises {result_type.__name__}"
+                )
+            session.write_result(result)
+        return result
+
+    def run_ppo(self, **options: Any) -> PPOTrainingResultDTO:
         """Train with PPO; `options` are its settings by field name."""
         return cast("PPOTrainingResultDTO", self.run("ppo", **options))
 
@@ -160,15 +182,16 @@ class TrainingOrchestrator:
         _require_same_experiment(run, run.record(), context.config)
         return run
 
-    def _finished(self, run: RunDirectory, result_type: type[TrainingResultBase]) -> TrainingResultBase:
-        try:
-            return result_type.model_validate_json(run.result_path.read_bytes())
-        except FileNotFoundError as error:
-            raise MissingInputError(f"{run.path} has finished, but {run.result_path.name} is missing") from error
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(str(part) for part in problem["loc"])
-            raise DataError(f"{run.result_path} is damaged: {where}: {problem['msg']}") from error
+
+def _finished(run: RunDirectory, result_type: type[TrainingResultBase]) -> TrainingResultBase:
+    try:
+        return result_type.model_validate_json(run.result_path.read_bytes())
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{run.path} has finished, but {run.result_path.name} is missing") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise DataError(f"{run.result_path} is damaged: {where}: {problem['msg']}") from error
 
 
 def _require_same_experiment(run: RunDirectory, record: RunRecord, config: SimulationConfig) -> None:
@@ -182,8 +205,6 @@ def _require_same_experiment(run: RunDirectory, record: RunRecord, config: Simul
 class PolicyTrainingOrchestrator(TrainingOrchestrator):
     """The earlier name of `TrainingOrchestrator`; deprecated."""
 
-    def __init__(self, config: SimulationConfig, **fields: Any) -> None:  # noqa: ANN401  (those of TrainingOrchestrator)
-        warnings.warn(
-            "PolicyTrainingOrchestrator is now called TrainingOrchestrator", DeprecationWarning, stacklevel=2
-        )
+    def __init__(self, config: SimulationConfig, **fields: Any) -> None:
+        warnings.warn("PolicyTrainingOrchestrator is now called TrainingOrchestrator", DeprecationWarning, stacklevel=2)
         super().__init__(config, **fields)

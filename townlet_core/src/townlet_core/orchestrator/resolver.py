@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from townlet_core.strategy import TrainingStrategy
 from townlet_core.tracking.base import Tracker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from townlet_core.config.environment import EnvironmentConfig
     from townlet_core.environments.vector import VectorEnvironment
     from townlet_core.plugins.registry import Registry
@@ -40,7 +41,8 @@ class PluginResolver:
         """Return an encoder; raises `PluginError` where nobody offers it."""
         if name in BUILT_IN_ENCODERS:
             return built_in_encoder(name)
-        return self._built("encoder", name, Encoder)
+        encoder: Encoder = self._built("encoder", name, Encoder)
+        return encoder
 
     def tracker(self, name: str, options: Mapping[str, Any], run_directory: str) -> Tracker:
         """Return a plugin's tracker; raises `PluginError` where nobody offers it, or where it cannot be made."""
@@ -55,9 +57,10 @@ class PluginResolver:
 
     def strategy(self, name: str) -> TrainingStrategy:
         """Return a new strategy; raises `PluginError` or `TorchNotAvailableError` where it cannot be used."""
-        return self._built("strategy", name, TrainingStrategy)
+        strategy: TrainingStrategy = self._built("strategy", name, TrainingStrategy)
+        return strategy
 
-    def _built(self, kind: Any, name: str, protocol: type[Any]) -> Any:  # noqa: ANN401  (what `protocol` describes)
+    def _built(self, kind: Any, name: str, protocol: type[Any]) -> Any:
         target = self.registry.resolve(kind, name)
         try:
             built = target()

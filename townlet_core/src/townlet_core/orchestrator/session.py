@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 from townlet_core.checkpoint.atomic import delete_tree, write_file
 from townlet_core.config.dump import config_digest, dump_yaml
 from townlet_core.errors import ConfigError, RunInterrupted, TownletError, UnavailableError
-from townlet_core.runs.layout import RunDirectory
 from townlet_core.runs.status import RunRecord, timestamp
 from townlet_core.tracking.base import Tracker, Trackers
 from townlet_core.tracking.jsonl import TelemetryLog
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from townlet_core.config.root import SimulationConfig
     from townlet_core.context import Clock, Resolver
     from townlet_core.dto.base import TrainingResultBase
     from townlet_core.plugins.manager import PluginManager
+    from townlet_core.runs.layout import RunDirectory
     from townlet_core.tracking.console import Console
 
 RECORDED_PACKAGES = ("townlet-core", "numpy", "gymnasium", "torch")
@@ -107,8 +109,7 @@ class RunSession:
         except (RunInterrupted, KeyboardInterrupt) as error:
             message = str(error) or "stopped at once"
             run.write_record(self._ended(record, "interrupted", message))
-            how = f"go on with: townlet train --resume --run-dir {run.path}"
-            raise RunInterrupted(f"{message}; {how}") from error
+            raise RunInterrupted(f"{message}; go on with: {self._resume_command()}") from error
         except BaseException as error:
             if not self.resume and isinstance(error, ConfigError | UnavailableError) and not self._has_begun():
                 delete_tree(run.path, filesystem=run.filesystem)
@@ -119,6 +120,12 @@ class RunSession:
             raise
         run.write_record(self._ended(record, "finished", ""))
 
+    def _resume_command(self) -> str:
+        name = self.config.environment.name or ""
+        runs_code = name.startswith("python:") or (name.startswith("gymnasium:") and name.count(":") > 1)
+        trust = " --trust-config" if runs_code else ""
+        return f"townlet train --resume --run-dir {shlex.quote(str(self.run.path))}{trust}"
+
     def _write_failure(self, record: RunRecord, error: BaseException) -> None:
         try:
             self.run.write_record(self._ended(record, "failed", f"{type(error).__name__}: {error}"[:4000]))
@@ -126,7 +133,9 @@ class RunSession:
             self.console.message(f"run.json could not be brought up to date: {second}")
 
     def _ended(self, record: RunRecord, status: str, message: str) -> RunRecord:
-        return record.revised(clock=self.clock.now, status=status, message=message, agent_steps=self.progress.agent_steps)
+        return record.revised(
+            clock=self.clock.now, status=status, message=message, agent_steps=self.progress.agent_steps
+        )
 
     def _has_begun(self) -> bool:
         path = self.run.telemetry_path
@@ -140,14 +149,16 @@ class RunSession:
 
     def write_result(self, result: TrainingResultBase) -> None:
         """Write `result.json`."""
-        write_file(self.run.result_path, result.model_dump_json(indent=2).encode() + b"\n", filesystem=self.run.filesystem)
+        write_file(
+            self.run.result_path, result.model_dump_json(indent=2).encode() + b"\n", filesystem=self.run.filesystem
+        )
 
     @contextmanager
     def tracking(self, resolver: Resolver) -> Iterator[tuple[TelemetryLog, Trackers]]:
         """Open the telemetry file and the trackers, and close them."""
         with TelemetryLog(self.run.telemetry_path, filesystem=self.run.filesystem) as telemetry:
             plugins: dict[str, Tracker] = {}
-            own = [telemetry, self.progress, self.console]
+            own: list[Tracker] = [telemetry, self.progress, self.console]
             try:
                 for name, options in self.config.tracking.trackers.items():
                     plugins[name] = resolver.tracker(name, options, str(self.run.path.resolve()))
@@ -155,6 +166,6 @@ class RunSession:
             finally:
                 Trackers(own, plugins=plugins, warn=self.console.message).close()
 
-    def _notify(self, hook: str, **event: Any) -> None:  # noqa: ANN401  (the hooks' own arguments)
+    def _notify(self, hook: str, **event: Any) -> None:
         for plugin, failure in self.manager.notify(hook, **event):
             self.console.message(f"{plugin.title}: {hook} failed: {failure.cause}")

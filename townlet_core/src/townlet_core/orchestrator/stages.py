@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from townlet_core.tracking.base import Trackers
 from townlet_core.tracking.jsonl import TelemetryLog
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from townlet_core.context import TrainingContext
     from townlet_core.dto.base import TrainingResultBase
     from townlet_core.policy.artefact import PolicyArtefact
