@@ -23,31 +23,44 @@ class PPOSettings(Settings):
         le=10**13,
         description="Agent-steps to train for; the last update is finished, so a few more may be made. [agent-steps]",
     )
-    num_steps: int = Field(default=128, ge=1, le=1_000_000, description="Steps of each world between two updates. [steps]")
-    num_epochs: int = Field(default=4, ge=1, le=1_000, description="Passes over each rollout. [passes]")
+    num_steps: int = Field(
+        default=128, ge=1, le=1_000_000, description="Steps of each world between two updates. [steps]"
+    )
+    num_epochs: int = Field(default=10, ge=1, le=1_000, description="Passes over each rollout. [passes]")
     num_minibatches: int = Field(default=4, ge=1, le=100_000, description="Minibatches of each pass. [minibatches]")
-    learning_rate: float = Field(default=2.5e-4, gt=0, le=10, description="Step size of Adam. [1]")
+    learning_rate: float = Field(default=1e-3, gt=0, le=10, description="Step size of Adam. [1]")
     learning_rate_schedule: Literal["constant", "linear"] = Field(
         default="linear", description="Whether the learning rate falls linearly to 0 over total_steps."
     )
     gamma: float = Field(default=0.99, ge=0, le=1, description="Discount of the reward one step later. [1]")
-    gae_lambda: float = Field(default=0.95, ge=0, le=1, description="Weight of longer returns in the advantage (GAE). [1]")
+    gae_lambda: float = Field(
+        default=0.95, ge=0, le=1, description="Weight of longer returns in the advantage (GAE). [1]"
+    )
     clip_range: float = Field(default=0.2, gt=0, le=10, description="How far the probability ratio may leave 1. [1]")
     clip_range_schedule: Literal["constant", "linear"] = Field(
         default="constant", description="Whether the clip range falls linearly to 0 over total_steps."
     )
     value_clip_range: float | None = Field(
-        default=None, gt=0, le=1e9, description="How far a value may leave the old one in an update; null = off. [reward]"
+        default=None,
+        gt=0,
+        le=1e9,
+        description="How far a value may leave the old one in an update; null = off. [reward]",
     )
     entropy_coef: float = Field(default=0.01, ge=0, le=100, description="Weight of the entropy bonus. [1]")
     value_coef: float = Field(default=0.5, ge=0, le=100, description="Weight of the value loss. [1]")
-    max_grad_norm: float | None = Field(default=0.5, gt=0, le=1e9, description="Global gradient norm; null = no limit. [1]")
+    max_grad_norm: float | None = Field(
+        default=0.5, gt=0, le=1e9, description="Global gradient norm; null = no limit. [1]"
+    )
     target_kl: float | None = Field(
-        default=None, gt=0, le=100, description="Stop the passes of an update when kl_k3 of a pass exceeds this; null = off. [nats]"
+        default=None,
+        gt=0,
+        le=100,
+        description="Stop the passes of an update when kl_k3 of a pass exceeds this; null = off. [nats]",
     )
     adam_epsilon: float = Field(default=1e-5, gt=0, le=1, description="Added to Adam's denominator. [1]")
     normalize_advantages: bool = Field(
-        default=True, description="Whether each minibatch's advantages are shifted and scaled to mean 0 and deviation 1."
+        default=True,
+        description="Whether each minibatch's advantages are shifted and scaled to mean 0 and deviation 1.",
     )
     normalize_observations: bool = Field(
         default=False, description="Whether running moments, kept in the artefact, normalise Box observations."
@@ -56,13 +69,25 @@ class PPOSettings(Settings):
         default=False, description="Whether rewards are divided by the running deviation of the discounted return."
     )
     reward_clip: float | None = Field(
-        default=None, gt=0, le=1e9, description="Limit of a (normalised) reward's size in the update; null = off. [reward]"
+        default=None,
+        gt=0,
+        le=1e9,
+        description="Limit of a (normalised) reward's size in the update; null = off. [reward]",
     )
-    hidden: tuple[Width, ...] = Field(default=(64, 64), max_length=16, description="Hidden layers of actor and of critic. [units]")
-    shared_hidden: tuple[Width, ...] = Field(default=(), max_length=16, description="Layers below, shared by both. [units]")
+    hidden: tuple[Width, ...] = Field(
+        default=(64, 64), max_length=16, description="Hidden layers of actor and of critic. [units]"
+    )
+    shared_hidden: tuple[Width, ...] = Field(
+        default=(), max_length=16, description="Layers below, shared by both. [units]"
+    )
     activation: Literal["tanh", "relu"] = Field(default="tanh", description="Activation of hidden layers.")
     initial_log_std: float = Field(
-        default=0.0, ge=-20, le=5, description="First log standard deviation of a Gaussian policy. [log of action units]"
+        default=0.0,
+        ge=-20,
+        le=5,
+        description="First log standard deviation of a Gaussian policy. [log of action units]",
     )
-    encoder: str = Field(default="flatten", max_length=200, description="Built-in or plugin encoder of the observations.")
+    encoder: str = Field(
+        default="flatten", max_length=200, description="Built-in or plugin encoder of the observations."
+    )
     encoder_options: dict[str, JsonValue] = Field(default_factory=dict, description="Options of the encoder.")
