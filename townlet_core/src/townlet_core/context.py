@@ -6,7 +6,6 @@ So a strategy reaches environments, other strategies, the clock and the stop sig
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -16,6 +15,8 @@ from townlet_core.policy.encoder import Encoder, built_in_encoder
 from townlet_core.services.services import TrainingServices
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from townlet_core.config.environment import EnvironmentConfig
     from townlet_core.config.root import SimulationConfig
     from townlet_core.dto.base import TrainingResultBase
@@ -165,6 +166,7 @@ class BuiltInResolver:
 
     def tracker(self, name: str, options: Mapping[str, Any], run_directory: str) -> Tracker:
         """Raise `UnavailableError`: trackers come from plugins."""
+        del options, run_directory
         raise _needs_orchestrator(f"tracker '{name}'")
 
     def strategy(self, name: str) -> TrainingStrategy:
@@ -183,6 +185,7 @@ class NoStages:
         continuation: Mapping[str, bytes] | None = None,
     ) -> TrainingResultBase:
         """Raise `UnavailableError`."""
+        del options, initial_policy, continuation
         raise _needs_orchestrator(f"strategy '{name}'")
 
 

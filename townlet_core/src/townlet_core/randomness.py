@@ -85,7 +85,7 @@ def uniform(keys: Keys, counters: Any = 0) -> NDArray[np.float64]:
 
 
 def normal(keys: Keys, count: int) -> NDArray[np.float64]:
-    """Return `count` standard normal numbers for each key, shape `(*keys.shape, count)`, by the Box-Muller transform."""
+    """Return `count` standard normal numbers for each key, shape `(*keys.shape, count)`, by Box-Muller."""
     pairs = uniform(keys[..., None], np.arange(2 * count))
     return box_muller(pairs[..., :count], pairs[..., count:])
 

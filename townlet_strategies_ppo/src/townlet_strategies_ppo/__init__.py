@@ -14,7 +14,7 @@ _EXPORTS = {"PPOSettings": "townlet_strategies_ppo.settings", "PPOStrategy": "to
 __all__ = ["PPOSettings", "PPOStrategy"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  (whatever the table names)
+def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_EXPORTS[name]), name)

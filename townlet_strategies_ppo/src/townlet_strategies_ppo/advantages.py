@@ -5,9 +5,12 @@ Legend: T steps, N worlds, A agents per world.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from townlet_core.arrays import Array
+if TYPE_CHECKING:
+    from townlet_core.arrays import Array
 
 
 def generalized_advantages(
@@ -29,8 +32,8 @@ def generalized_advantages(
         delta[t] = rewards[t] + gamma v'[t] - values[t]
         A[t] = delta[t] + gamma lambda A[t + 1]        (the last term only while the episode goes on)
 
-    ``v'[t]`` is 0 where the episode terminated, ``bootstrap_values[t]`` where it was truncated, ``last_values`` after the
-    last step, else ``values[t + 1]``. A step that is both is a termination.
+    ``v'[t]`` is 0 where the episode terminated, ``bootstrap_values[t]`` where it was truncated, ``last_values`` after
+    the last step, else ``values[t + 1]``. A step that is both is a termination.
 
     Args:
         rewards: (T, N, A) float.

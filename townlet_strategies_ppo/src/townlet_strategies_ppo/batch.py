@@ -1,20 +1,24 @@
 """A rollout as the update reads it: flat rows on the device, gathered shard by shard.
 
-Legend: T steps, N worlds, A agents per world, S shards of W worlds, R = T * W * A rows of a shard, B rows of a minibatch's
-shard.
+Legend: T steps, N worlds, A agents per world, S shards of W worlds, R = T * W * A rows of a shard, B rows of a
+minibatch's shard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from townlet_core import randomness
-from townlet_core.arrays import Array, Observations
-from townlet_core.services.buffer import RolloutBuffer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from townlet_core.arrays import Array, Observations
+    from townlet_core.services.buffer import RolloutBuffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,13 @@ class RolloutBatch:
     """All rows of a rollout, (T * N * A, ...), sharing memory with the buffer on the CPU."""
 
     def __init__(
-        self, buffer: RolloutBuffer, inputs: Observations, advantages: Array, *, worlds_per_shard: int, device: torch.device
+        self,
+        buffer: RolloutBuffer,
+        inputs: Observations,
+        advantages: Array,
+        *,
+        worlds_per_shard: int,
+        device: torch.device,
     ) -> None:
         """Take up a rollout.
 
@@ -60,16 +70,11 @@ class RolloutBatch:
         self._inputs = {name: rows_of(np.ascontiguousarray(values)) for name, values in inputs.items()}
         self._actions = rows_of(buffer.actions)
         self._action_mask = None if buffer.action_mask is None else rows_of(buffer.action_mask)
-        self._columns = [
-            rows_of(column)
-            for column in (
-                buffer.log_probs,
-                buffer.values,
-                advantages,
-                advantages + buffer.values,
-                buffer.agent_mask.astype(np.float32),
-            )
-        ]
+        self._old_log_probs = rows_of(buffer.log_probs)
+        self._old_values = rows_of(buffer.values)
+        self._advantages = rows_of(advantages)
+        self._returns = rows_of(advantages + buffer.values)
+        self._weights = rows_of(buffer.agent_mask.astype(np.float32))
 
     def minibatches(self, keys: randomness.Keys, num_minibatches: int) -> Iterator[Minibatch]:
         """Yield every row of every shard exactly once.
@@ -93,9 +98,13 @@ class RolloutBatch:
             return source.index_select(0, flat).reshape(*rows.shape, *source.shape[1:])
 
         return Minibatch(
-            {name: take(source) for name, source in self._inputs.items()},
-            take(self._actions),
-            None if self._action_mask is None else take(self._action_mask),
-            *(take(column) for column in self._columns),
+            inputs={name: take(source) for name, source in self._inputs.items()},
+            actions=take(self._actions),
+            action_mask=None if self._action_mask is None else take(self._action_mask),
+            old_log_probs=take(self._old_log_probs),
+            old_values=take(self._old_values),
+            advantages=take(self._advantages),
+            returns=take(self._returns),
+            weights=take(self._weights),
             count=count,
         )

@@ -7,27 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.numpy
 import torch
 
-from townlet_core.arrays import Array
 from townlet_core.context import PPOState
 from townlet_core.errors import CheckpointError
 from townlet_core.policy.artefact import PolicyArtefact, PolicyDocument, Provenance
-from townlet_core.policy.encoder import Encoder
 from townlet_core.policy.inputs import Moments, empty_normalizer
 from townlet_core.policy.numpy_policy import NumpyPolicy
-from townlet_core.policy.spec import PolicySpec
 from townlet_core.policy.weights import initial_weights, layout
-from townlet_core.services.buffer import RolloutBuffer
 from townlet_core.torch.adam import Adam
 from townlet_core.torch.network import TorchNetwork
 from townlet_strategies_ppo.rewards import RewardScale
-from townlet_strategies_ppo.settings import PPOSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from townlet_core.arrays import Array
+    from townlet_core.policy.encoder import Encoder
+    from townlet_core.policy.spec import PolicySpec
+    from townlet_core.services.buffer import RolloutBuffer
+    from townlet_strategies_ppo.settings import PPOSettings
 
 ARRAYS_FILE = "state.safetensors"
 COUNTERS_FILE = "state.json"
@@ -59,13 +63,17 @@ class Learner:
     ) -> None:
         """Start from `initial`, or from weights drawn by `seed`; `shape` is (N, A)."""
         weights = (
-            initial_weights(spec, encoder, seed=seed, log_std=settings.initial_log_std) if initial is None else initial.weights
+            initial_weights(spec, encoder, seed=seed, log_std=settings.initial_log_std)
+            if initial is None
+            else initial.weights
         )
         self._flat = layout(spec, encoder).flatten(weights)
         self.state = PPOState()
         self.normalizer: dict[str, Moments] = {}
         if spec.normalize_observations:
-            self.normalizer = dict(initial.normalizer) if initial is not None else empty_normalizer(spec.observation_spaces)
+            self.normalizer = (
+                dict(initial.normalizer) if initial is not None else empty_normalizer(spec.observation_spaces)
+            )
         self.rewards = RewardScale.new(*shape) if settings.normalize_rewards else None
         self.network = TorchNetwork(spec, encoder, self._flat, device=device)
         self.optimizer = Adam(self.network.parameters, epsilon=settings.adam_epsilon)
@@ -96,7 +104,10 @@ class Learner:
             spec=self.network.spec,
             critic_trained=self.state.update > 0,
             provenance=Provenance(
-                strategy=strategy, environment=environment, agent_steps=self.state.agent_steps, config_digest=config_digest
+                strategy=strategy,
+                environment=environment,
+                agent_steps=self.state.agent_steps,
+                config_digest=config_digest,
             ),
         )
         views = self.network.layout.views(self._flat)
@@ -129,11 +140,13 @@ class Learner:
             expected = self.optimizer.first.shape
             for name in ("parameters", "first", "second"):
                 if arrays[name].shape != tuple(expected) or arrays[name].dtype != np.float32:
-                    raise ValueError(f"'{name}' is {arrays[name].dtype}{arrays[name].shape}, expected float32{tuple(expected)}")
+                    raise ValueError(
+                        f"'{name}' is {arrays[name].dtype}{arrays[name].shape}, expected float32{tuple(expected)}"
+                    )
             self.normalizer.update({name: _moments(arrays, f"normalizer.{name}") for name in self.normalizer})
             if self.rewards is not None:
                 self.rewards.moments = _moments(arrays, "rewards")
-        except Exception as error:  # noqa: BLE001  (a foreign file may fail in any way; all of it means "not ours")
+        except Exception as error:
             raise CheckpointError(f"{where} does not belong to this run: {error}") from error
         self.state = PPOState(**counters)
         self.network.parameters.copy_(torch.from_numpy(arrays["parameters"]))

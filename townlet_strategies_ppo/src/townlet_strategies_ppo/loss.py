@@ -1,7 +1,7 @@
 """The clipped surrogate loss of PPO (Schulman et al. 2017, equations 7 and 9), as sums per shard.
 
-A minibatch is divided by its global count of present rows, never by a shard's own: a mean of means would weight shards of
-few present agents too much.
+A minibatch is divided by its global count of present rows, never by a shard's own: a mean of means would weight shards
+of few present agents too much.
 
 Legend: S shards, B rows of a shard.
 """
@@ -51,7 +51,9 @@ def masked_mean(values: torch.Tensor, weights: torch.Tensor, count: int) -> torc
     return (values * weights).sum(dim=1).sum() / count
 
 
-def normalized_advantages(advantages: torch.Tensor, weights: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def normalized_advantages(
+    advantages: torch.Tensor, weights: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return advantages (S, B) of mean 0 and deviation 1 over the minibatch, and the deviation before.
 
     The deviation has n - 1 in its denominator. A single row is returned as it is.

@@ -1,7 +1,7 @@
 """Reward normalisation: rewards are divided by the running deviation of the discounted return.
 
-As in OpenAI's baselines (detail 5 of Huang et al. 2022, "The 37 implementation details of PPO"), but the statistics of a
-rollout are merged at once, shard by shard, so that they do not depend on how worlds are spread over processes.
+As in OpenAI's baselines (detail 5 of Huang et al. 2022, "The 37 implementation details of PPO"), but the statistics of
+a rollout are merged at once, shard by shard, so that they do not depend on how worlds are spread over processes.
 
 Legend: T steps, N worlds, A agents per world.
 """
@@ -9,12 +9,15 @@ Legend: T steps, N worlds, A agents per world.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from townlet_core.arrays import Array
 from townlet_core.policy.inputs import Moments
-from townlet_core.services.buffer import RolloutBuffer
+
+if TYPE_CHECKING:
+    from townlet_core.arrays import Array
+    from townlet_core.services.buffer import RolloutBuffer
 
 
 @dataclass(slots=True)
@@ -43,7 +46,7 @@ class RewardScale:
             self.discounted = np.where(present, gamma * self.discounted + buffer.rewards[step], self.discounted)
             returns[step] = self.discounted
             self.discounted = np.where(ended[step], 0.0, self.discounted)
-        for first in range(0, returns.shape[1], worlds_per_shard):
+        for first in range(0, buffer.rewards.shape[1], worlds_per_shard):
             shard = slice(first, first + worlds_per_shard)
             self.moments = self.moments.merged(returns[:, shard][buffer.agent_mask[:, shard]])
 

@@ -6,24 +6,19 @@ Legend: T steps, N worlds, A agents per world, S shards.
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from townlet_core import randomness
-from townlet_core.arrays import Array
 from townlet_core.config.base import settings_from
 from townlet_core.config.dump import config_digest
-from townlet_core.context import TrainingContext
 from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO, flatten_record
-from townlet_core.environments.vector import VectorEnvironment
 from townlet_core.errors import ArtefactError, CheckpointError, RunInterrupted
 from townlet_core.policy.inputs import prepare
 from townlet_core.policy.spec import EncoderSpec, PolicySpec
-from townlet_core.services.buffer import RolloutBuffer
-from townlet_core.services.rollout import Rollout, RolloutStatistics
 from townlet_core.torch.device import resolve_device
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
@@ -32,13 +27,20 @@ from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.telemetry import telemetry_record
 from townlet_strategies_ppo.update import UpdateMetrics, update
 
+if TYPE_CHECKING:
+    from townlet_core.arrays import Array
+    from townlet_core.context import TrainingContext
+    from townlet_core.environments.vector import VectorEnvironment
+    from townlet_core.services.buffer import RolloutBuffer
+    from townlet_core.services.rollout import Rollout, RolloutStatistics
+
 RECORD_FILE = "telemetry.json"
 
 
 class PPOStrategy:
     """Proximal policy optimisation with clipped ratios (Schulman et al. 2017)."""
 
-    def run(self, context: TrainingContext, **options: Any) -> PPOTrainingResultDTO:  # noqa: ANN401  (checked by the settings)
+    def run(self, context: TrainingContext, **options: Any) -> PPOTrainingResultDTO:
         """Train until `total_steps` agent-steps are made; see `TrainingStrategy.run`.
 
         Raises:

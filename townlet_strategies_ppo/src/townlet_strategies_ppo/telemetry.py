@@ -5,17 +5,19 @@ Legend: T steps, N worlds, A agents per world.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from townlet_core.arrays import Array
-from townlet_core.context import AnnealContext
 from townlet_core.dto.ppo import AnnealFields, PPOTelemetry, TownFields
-from townlet_core.services.buffer import RolloutBuffer
-from townlet_core.services.rollout import RolloutStatistics
 from townlet_strategies_ppo.advantages import explained_variance
-from townlet_strategies_ppo.update import UpdateMetrics
+
+if TYPE_CHECKING:
+    from townlet_core.arrays import Array
+    from townlet_core.context import AnnealContext
+    from townlet_core.services.buffer import RolloutBuffer
+    from townlet_core.services.rollout import RolloutStatistics
+    from townlet_strategies_ppo.update import UpdateMetrics
 
 LOSS_FLOOR = 1e-3
 
@@ -103,7 +105,7 @@ def _episode_fields(statistics: RolloutStatistics) -> dict[str, Any]:
     }
 
 
-def _split_events(events: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+def _split_events(events: dict[str, float]) -> tuple[dict[str, Any], dict[str, float]]:
     """Return the events that have a field of their own, and the others."""
     town = {name: value for name, value in events.items() if name in TownFields.model_fields}
     return town, {name: value for name, value in events.items() if name not in town}
@@ -116,7 +118,9 @@ def _anneal_fields(anneal: AnnealContext | None, loss: float, town: dict[str, fl
         f"anneal_{name}": getattr(anneal, name)
         for name in ("cycle", "stage", "dataset", "bc_accuracy", "bc_threshold", "bc_passed")
     }
-    fields |= {f"anneal_{name}_baseline": getattr(anneal, f"{name}_baseline") for name in ("loss", "queue", "intensity")}
+    fields |= {
+        f"anneal_{name}_baseline": getattr(anneal, f"{name}_baseline") for name in ("loss", "queue", "intensity")
+    }
     if anneal.loss_baseline is not None:
         change = abs(loss - anneal.loss_baseline) / max(abs(anneal.loss_baseline), LOSS_FLOOR)
         fields["anneal_loss_flag"] = change > anneal.loss_tolerance

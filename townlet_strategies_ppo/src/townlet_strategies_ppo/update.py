@@ -6,20 +6,22 @@ Legend: S shards, M minibatch steps made.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
-from townlet_core import randomness
-from townlet_core.arrays import Array
 from townlet_core.errors import DataError
 from townlet_core.torch.adam import Adam, clip_global_norm
 from townlet_core.torch.heads import log_prob_and_entropy
-from townlet_core.torch.network import TorchNetwork
-from townlet_strategies_ppo.batch import Minibatch, RolloutBatch
 from townlet_strategies_ppo.loss import LossCoefficients, normalized_advantages, ppo_loss
-from townlet_strategies_ppo.settings import PPOSettings
+
+if TYPE_CHECKING:
+    from townlet_core import randomness
+    from townlet_core.arrays import Array
+    from townlet_core.torch.network import TorchNetwork
+    from townlet_strategies_ppo.batch import Minibatch, RolloutBatch
+    from townlet_strategies_ppo.settings import PPOSettings
 
 METRICS = ("total", "policy", "value", "entropy", "clip_fraction", "kl", "kl_k3", "grad_norm", "advantage_std", "count")
 
@@ -73,11 +75,17 @@ def update(
     weights = network.shard_weights(batch.num_shards)
     rows: list[torch.Tensor] = []
     first, epoch, stop_reason = 0, 0, "epochs"
-    for epoch in range(settings.num_epochs):  # noqa: B007  (how many passes were made is read after the loop)
+    for epoch in range(settings.num_epochs):
         first = len(rows)
-        for minibatch in batch.minibatches(epoch_keys[epoch], settings.num_minibatches):
-            rows.append(_step(network, optimizer, weights, minibatch, settings, coefficients, learning_rate))
-        if settings.target_kl is not None and epoch + 1 < settings.num_epochs and _kl(rows[first:]) > settings.target_kl:
+        rows.extend(
+            _step(network, optimizer, weights, minibatch, settings, coefficients, learning_rate)
+            for minibatch in batch.minibatches(epoch_keys[epoch], settings.num_minibatches)
+        )
+        if (
+            settings.target_kl is not None
+            and epoch + 1 < settings.num_epochs
+            and _kl(rows[first:]) > settings.target_kl
+        ):
             stop_reason = "target_kl"
             break
     table = torch.stack(rows).cpu().numpy().astype(np.float64)
@@ -116,7 +124,18 @@ def _step(
     optimizer.step(gradient, learning_rate=learning_rate)
     count = torch.tensor(float(minibatch.count), device=norm.device)
     return torch.stack(
-        [terms.total.detach(), terms.policy, terms.value, terms.entropy, terms.clip_fraction, terms.kl, terms.kl_k3, norm, deviation, count]
+        [
+            terms.total.detach(),
+            terms.policy,
+            terms.value,
+            terms.entropy,
+            terms.clip_fraction,
+            terms.kl,
+            terms.kl_k3,
+            norm,
+            deviation,
+            count,
+        ]
     )
 
 
@@ -129,6 +148,6 @@ def _kl(rows: list[torch.Tensor]) -> float:
 def _describe_divergence(table: Array) -> str:
     step, column = (int(index) for index in np.argwhere(~np.isfinite(table))[0])
     return (
-        f"{METRICS[column]} became {table[step, column]} at minibatch {step + 1} of the update; the weights were not kept. "
-        "A smaller strategies.ppo.learning_rate, or normalize_rewards, usually helps"
+        f"{METRICS[column]} became {table[step, column]} at minibatch {step + 1} of the update; "
+        "the weights were not kept. A smaller strategies.ppo.learning_rate, or normalize_rewards, usually helps"
     )

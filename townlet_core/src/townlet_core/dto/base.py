@@ -17,17 +17,23 @@ class ArtefactReference(ResultBase):
     """Where a trained policy lies, and what it is down to the byte."""
 
     path: str = Field(description="Directory of the artefact, relative to the run directory.")
-    digest: str = Field(description="SHA-256 over the artefact's files, as hexadecimal digits.", pattern="^[0-9a-f]{64}$")
+    digest: str = Field(
+        description="SHA-256 over the artefact's files, as hexadecimal digits.", pattern="^[0-9a-f]{64}$"
+    )
     kind: Literal["last", "best"] = Field(description="Whether these are the last weights or the best evaluated ones.")
 
 
 class TrainingResultBase(ResultBase):
     """What every strategy returns; third parties subclass it and add their own fields."""
 
-    schema_version: Literal["2.0"] = Field(default="2.0", description="Version of the result and telemetry field names.")
+    schema_version: Literal["2.0"] = Field(
+        default="2.0", description="Version of the result and telemetry field names."
+    )
     strategy: str = Field(description="Name of the strategy that produced this result.")
     duration_sec: float = Field(ge=0.0, description="Wall-clock seconds that the strategy ran.")
-    artefact: ArtefactReference | None = Field(default=None, description="The trained policy; None when nothing was saved.")
+    artefact: ArtefactReference | None = Field(
+        default=None, description="The trained policy; None when nothing was saved."
+    )
 
 
 CLOCK_FIELDS = frozenset({"duration_sec", "epoch_duration_sec", "steps_per_sec", "log_stream_offset"})

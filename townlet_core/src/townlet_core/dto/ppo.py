@@ -23,8 +23,12 @@ class AnnealFields(ResultBase):
     anneal_bc_threshold: float | None = Field(default=None, description="Accuracy that the gate asked for.")
     anneal_bc_passed: bool | None = Field(default=None, description="Whether the gate was passed.")
     anneal_loss_baseline: float | None = Field(default=None, description="loss_total of the previous PPO stage.")
-    anneal_queue_baseline: float | None = Field(default=None, description="Queue conflict events of the previous PPO stage.")
-    anneal_intensity_baseline: float | None = Field(default=None, description="Conflict intensity of the previous PPO stage.")
+    anneal_queue_baseline: float | None = Field(
+        default=None, description="Queue conflict events of the previous PPO stage."
+    )
+    anneal_intensity_baseline: float | None = Field(
+        default=None, description="Conflict intensity of the previous PPO stage."
+    )
     anneal_loss_flag: bool | None = Field(default=None, description="Loss left its tolerance.")
     anneal_queue_flag: bool | None = Field(default=None, description="Conflict events left their tolerance.")
     anneal_intensity_flag: bool | None = Field(default=None, description="Conflict intensity left its tolerance.")
@@ -75,24 +79,36 @@ class PPOTelemetry(AnnealFields, TownFields, BaselineFields):
     grad_norm_max: float = Field(ge=0.0, description="Largest gradient norm of a minibatch.")
     kl_divergence: float = Field(description="mean(old - new log-probability) over all minibatches.")
     kl_divergence_max: float = Field(description="Largest such mean of a minibatch.")
-    kl_k3: float = Field(description="Estimator k3 of the KL divergence over the last epoch; at least 0 up to rounding.")
+    kl_k3: float = Field(
+        description="Estimator k3 of the KL divergence over the last epoch; at least 0 up to rounding."
+    )
     lr: float = Field(ge=0.0, description="Learning rate of this update.")
     clip_range: float = Field(ge=0.0, description="Clip range of this update.")
     steps: int = Field(ge=0, description="Optimiser steps made in the whole run.")
     entropy: float = Field(description="Mean entropy of the policy over legal actions, in nats.")
     batch_entropy_mean: float = Field(description="Mean of the minibatches' entropies.")
     batch_entropy_std: float = Field(ge=0.0, description="Standard deviation of the minibatches' entropies.")
-    reward_advantage_corr: float = Field(ge=-1.0, le=1.0, description="Correlation of rewards and advantages; 0 when either is constant.")
-    explained_variance: float | None = Field(description="1 - var(returns - values) / var(returns); None when returns are constant.")
+    reward_advantage_corr: float = Field(
+        ge=-1.0, le=1.0, description="Correlation of rewards and advantages; 0 when either is constant."
+    )
+    explained_variance: float | None = Field(
+        description="1 - var(returns - values) / var(returns); None when returns are constant."
+    )
     rollout_ticks: int = Field(ge=0, description="Steps of each world in the rollout.")
-    data_mode: Literal["rollout", "replay", "mixed"] = Field(default="rollout", description="Where the samples came from.")
+    data_mode: Literal["rollout", "replay", "mixed"] = Field(
+        default="rollout", description="Where the samples came from."
+    )
     cycle_id: int = Field(default=0, ge=0, description="Number of the training cycle.")
-    num_epochs_done: int = Field(ge=0, description="Passes over the rollout; fewer than asked when the target KL was reached.")
+    num_epochs_done: int = Field(
+        ge=0, description="Passes over the rollout; fewer than asked when the target KL was reached."
+    )
     stop_reason: Literal["epochs", "target_kl"] = Field(description="Why the passes ended.")
     agent_steps: int = Field(ge=0, description="Agent-steps of the whole run so far; reset steps are not counted.")
     total_steps: int = Field(ge=0, description="Agent-steps that the run is to make.")
     episodes: int = Field(ge=0, description="Episodes finished in this rollout (an agent's life each).")
-    episode_return_mean: float | None = Field(default=None, description="Over the episodes finished in this rollout; None without any.")
+    episode_return_mean: float | None = Field(
+        default=None, description="Over the episodes finished in this rollout; None without any."
+    )
     episode_return_std: float | None = Field(default=None, description="The same.")
     episode_return_min: float | None = Field(default=None, description="The same.")
     episode_return_max: float | None = Field(default=None, description="The same.")
@@ -101,8 +117,12 @@ class PPOTelemetry(AnnealFields, TownFields, BaselineFields):
     epoch_duration_sec: float = Field(ge=0.0, description="Wall-clock seconds of this update, rollout included.")
     steps_per_sec: float = Field(ge=0.0, description="Agent-steps per second of this update.")
     log_stream_offset: int = Field(default=0, ge=0, description="Bytes in the telemetry file before this record.")
-    conflict: dict[str, float] = Field(default_factory=dict, description="Rivalry features: `<feature>_{mean,max}_avg`.")
-    environment: dict[str, float] = Field(default_factory=dict, description="Other event counts of the environment, by name.")
+    conflict: dict[str, float] = Field(
+        default_factory=dict, description="Rivalry features: `<feature>_{mean,max}_avg`."
+    )
+    environment: dict[str, float] = Field(
+        default_factory=dict, description="Other event counts of the environment, by name."
+    )
 
 
 class PPOTrainingResultDTO(PPOTelemetry, TrainingResultBase):

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import safetensors.numpy
@@ -26,6 +24,10 @@ from townlet_core.policy.inputs import Moments, empty_normalizer
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.policy.weights import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 WEIGHTS_FILE = "policy.safetensors"
 DOCUMENT_FILE = "policy.json"
@@ -137,7 +139,7 @@ def load_artefact(path: Path, *, encoders: EncoderResolver = built_in_encoder) -
         raise ArtefactError(f"{path / DOCUMENT_FILE}: {where}: {first['msg']}") from error
     try:
         arrays = safetensors.numpy.load(files[WEIGHTS_FILE])
-    except Exception as error:  # noqa: BLE001  (the parser of a foreign file may raise anything; all of it means "damaged")
+    except Exception as error:
         raise ArtefactError(f"{path / WEIGHTS_FILE}: cannot be read: {error}") from error
     normalizer = _take_normalizer(path, document.spec, arrays)
     _check_weights(path, document.spec, encoders(document.spec.encoder.name), arrays)
@@ -153,7 +155,9 @@ def _take_normalizer(path: Path, spec: PolicySpec, arrays: dict[str, Array]) -> 
         for part, shape in (("count", (1,)), ("mean", empty.mean.shape), ("variance", empty.variance.shape)):
             array = arrays.pop(f"normalizer.{name}.{part}", None)
             if array is None or array.shape != shape or array.dtype != np.float64 or not is_finite(array):
-                raise ArtefactError(f"{path / WEIGHTS_FILE}: normalizer.{name}.{part} must be finite float64 of shape {shape}")
+                raise ArtefactError(
+                    f"{path / WEIGHTS_FILE}: normalizer.{name}.{part} must be finite float64 of shape {shape}"
+                )
             parts.append(array)
         if parts[0][0] < 0 or (parts[2] < 0).any():
             raise ArtefactError(f"{path / WEIGHTS_FILE}: normalizer.{name} has a negative count or variance")
@@ -169,6 +173,8 @@ def _check_weights(path: Path, spec: PolicySpec, encoder: Encoder, arrays: Mappi
     for name, shape in shapes.items():
         array = arrays[name]
         if array.shape != shape or array.dtype != np.float32:
-            raise ArtefactError(f"{path / WEIGHTS_FILE}: weight '{name}' is {array.dtype}{array.shape}, expected float32{shape}")
+            raise ArtefactError(
+                f"{path / WEIGHTS_FILE}: weight '{name}' is {array.dtype}{array.shape}, expected float32{shape}"
+            )
         if not is_finite(array):
             raise ArtefactError(f"{path / WEIGHTS_FILE}: weight '{name}' is not finite")

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from townlet_core.errors import ConfigError, suggestion
-from townlet_core.policy.operations import Operations
+
+if TYPE_CHECKING:
+    from townlet_core.policy.operations import Operations
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -31,7 +33,9 @@ class Encoder(Protocol):
         """Return F, the length of a feature row."""
         ...
 
-    def encode(self, operations: Operations, weights: Mapping[str, Any], inputs: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    def encode(
+        self, operations: Operations, weights: Mapping[str, Any], inputs: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Any:
         """Return features (S, B, F) of inputs (S, B, *shape)."""
         ...
 
@@ -54,7 +58,9 @@ class FlattenEncoder:
         del options
         return sum(prod(shape) for shape in inputs.values())
 
-    def encode(self, operations: Operations, weights: Mapping[str, Any], inputs: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    def encode(
+        self, operations: Operations, weights: Mapping[str, Any], inputs: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Any:
         """Return (S, B, F), the inputs flattened and joined."""
         del weights, options
         parts = [inputs[name] for name in sorted(inputs)]
@@ -72,4 +78,5 @@ def built_in_encoder(name: str) -> Encoder:
     """
     if name == "flatten":
         return FlattenEncoder()
-    raise ConfigError(f"there is no encoder '{name}'{suggestion(name, BUILT_IN_ENCODERS)}; core offers: {', '.join(BUILT_IN_ENCODERS)}")
+    offered = ", ".join(BUILT_IN_ENCODERS)
+    raise ConfigError(f"there is no encoder '{name}'{suggestion(name, BUILT_IN_ENCODERS)}; core offers: {offered}")

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 
-from townlet_core.arrays import Array
 from townlet_core.errors import ConfigError
 from townlet_core.randomness import box_muller
 from townlet_core.spaces import describe_space
+
+if TYPE_CHECKING:
+    from townlet_core.arrays import Array
 
 MASK_FILL = -1.0e9
 LOG_SQRT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
@@ -56,7 +58,8 @@ class ActionHead:
             size = int(space.shape[0])
             return cls("gaussian", (), size, 2 * size)
         raise ConfigError(
-            f"no policy acts on {describe_space(space)}: allowed are Discrete, MultiDiscrete with one axis, Box with one axis"
+            f"no policy acts on {describe_space(space)}: allowed are Discrete, MultiDiscrete with one axis, and Box with"
+            " one axis"
         )
 
     @property
@@ -70,13 +73,13 @@ def masked_log_softmax(logits: Array, mask: Array | None) -> Array:
     """Return log-probabilities (..., K) of `logits`, with `MASK_FILL` below the maximum where `mask` is False."""
     if mask is not None:
         logits = np.where(mask, logits, logits.dtype.type(MASK_FILL))
-    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted: Array = logits - logits.max(axis=-1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted
 
 
 def sample_categorical(log_probs: Array, noise: Array | None) -> Array:
-    """Return int64 actions (...,) by inverting the cumulative distribution at `noise` (...,); the mode without noise."""
+    """Return int64 actions (...,): the cumulative distribution inverted at `noise` (...,); the mode without noise."""
     if noise is None:
         return np.asarray(log_probs.argmax(axis=-1))
     cumulative = np.exp(log_probs, dtype=np.float64).cumsum(axis=-1)

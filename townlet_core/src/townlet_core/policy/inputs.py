@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
 
-from townlet_core.arrays import Array, Observations
+if TYPE_CHECKING:
+    from townlet_core.arrays import Array, Observations
 
 VARIANCE_FLOOR = 1e-8
 NORMALIZED_LIMIT = 10.0
@@ -80,15 +81,17 @@ def prepare(
 ) -> Observations:
     """Return what the network is fed, float32.
 
-    Box of floats: as it is, or normalised when `normalizer` has its name (clipped to +-10). Box of unsigned integers with one
-    upper bound: divided by that bound. Discrete and MultiDiscrete: one-hot. MultiBinary: 0 and 1.
+    Box of floats: as it is, or normalised when `normalizer` has its name (clipped to +-10). Box of unsigned integers:
+    divided by its largest upper bound. Discrete and MultiDiscrete: one-hot. MultiBinary: 0 and 1.
 
     Args:
         observation_spaces: flattened name -> leaf space.
         observations: name -> (..., *shape of the space).
         normalizer: name -> moments; may be empty.
     """
-    return {name: _prepared(space, observations[name], normalizer.get(name)) for name, space in observation_spaces.items()}
+    return {
+        name: _prepared(space, observations[name], normalizer.get(name)) for name, space in observation_spaces.items()
+    }
 
 
 def _prepared(space: spaces.Space[Any], values: Array, moments: Moments | None) -> Array:

@@ -5,26 +5,29 @@ Legend: N worlds, A agents per world, K outputs of the actor, S shards of W worl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from townlet_core.arrays import Array, Observations
 from townlet_core.errors import EnvironmentFault
 from townlet_core.policy import heads, network
 from townlet_core.policy.base import PolicyStep
-from townlet_core.policy.encoder import Encoder
 from townlet_core.policy.inputs import Normalizer, prepare
 from townlet_core.policy.operations import NumpyOperations
-from townlet_core.policy.spec import PolicySpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from townlet_core.arrays import Array, Observations
+    from townlet_core.policy.encoder import Encoder
+    from townlet_core.policy.spec import PolicySpec
 
 
 class NumpyPolicy:
     """A network that acts.
 
     Products are made per shard of `worlds_per_shard` worlds, so that what a world decides depends on its place in its
-    shard and on nothing outside of it. The weights are used as given and may be views of an array that a learner writes.
+    shard and on nothing outside of it. The weights are used as given and may be views of what a learner writes.
     """
 
     def __init__(
@@ -55,7 +58,9 @@ class NumpyPolicy:
         """Choose actions; see `Policy.act`."""
         del state
         features = self._features(observations)
-        logits = network.actor_outputs(self._operations, self.spec, self._weights, features).reshape(*agent_mask.shape, -1)
+        logits = network.actor_outputs(self._operations, self.spec, self._weights, features).reshape(
+            *agent_mask.shape, -1
+        )
         values = network.critic_outputs(self._operations, self.spec, self._weights, features).reshape(agent_mask.shape)
         if self.spec.head.kind == "gaussian":
             actions, log_probs = heads.act_gaussian(logits, self._weights["log_std"], noise)
@@ -87,5 +92,6 @@ class NumpyPolicy:
             if stuck.any():
                 world, agent = (int(index) for index in np.argwhere(stuck)[0])
                 raise EnvironmentFault(
-                    f"world {world}, agent {agent}: the action mask allows nothing; every present agent needs at least one action"
+                    f"world {world}, agent {agent}: the action mask allows nothing; "
+                    "every present agent needs at least one action"
                 )

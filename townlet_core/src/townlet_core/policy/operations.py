@@ -1,18 +1,19 @@
 """The few array operations that a network is written in, so that NumPy and torch run one description.
 
-Rows come stacked by logical shard: inputs are (S, B, F) and no product mixes shards, so that a row's bytes depend on its
-place within its own shard only.
+Rows come stacked by logical shard: inputs are (S, B, F) and no product mixes shards, so that a row's bytes depend on
+its place within its own shard only.
 
 Legend: S shards, B rows of a shard, F features, D outputs.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from townlet_core.arrays import Array
+if TYPE_CHECKING:
+    from townlet_core.arrays import Array
 
 
 class Operations(Protocol):

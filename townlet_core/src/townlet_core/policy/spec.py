@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from gymnasium import spaces
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from townlet_core.policy.heads import ActionHead
 from townlet_core.spaces import space_from_json, space_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gymnasium import spaces
 
 Width = Annotated[int, Field(ge=1, le=16_384)]
 
@@ -30,14 +33,22 @@ class PolicySpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
-    observations: dict[str, dict[str, JsonValue]] = Field(min_length=1, description="Flattened name -> leaf space, as JSON.")
+    observations: dict[str, dict[str, JsonValue]] = Field(
+        min_length=1, description="Flattened name -> leaf space, as JSON."
+    )
     action: dict[str, JsonValue] = Field(description="Action space of one agent, as JSON.")
     encoder: EncoderSpec = EncoderSpec()
-    shared_hidden: tuple[Width, ...] = Field(default=(), max_length=16, description="Layers shared by actor and critic.")
+    shared_hidden: tuple[Width, ...] = Field(
+        default=(), max_length=16, description="Layers shared by actor and critic."
+    )
     actor_hidden: tuple[Width, ...] = Field(default=(64, 64), max_length=16, description="Hidden layers of the actor.")
-    critic_hidden: tuple[Width, ...] = Field(default=(64, 64), max_length=16, description="Hidden layers of the critic.")
+    critic_hidden: tuple[Width, ...] = Field(
+        default=(64, 64), max_length=16, description="Hidden layers of the critic."
+    )
     activation: Literal["tanh", "relu"] = "tanh"
-    normalize_observations: bool = Field(default=False, description="Whether running moments normalise Box observations.")
+    normalize_observations: bool = Field(
+        default=False, description="Whether running moments normalise Box observations."
+    )
 
     @classmethod
     def for_spaces(

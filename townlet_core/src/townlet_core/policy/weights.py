@@ -8,19 +8,23 @@ biases 0. A weight is stored (inputs, outputs), as it is multiplied.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from townlet_core import randomness
-from townlet_core.arrays import Array
-from townlet_core.policy.encoder import Encoder
 from townlet_core.policy.inputs import input_shapes
-from townlet_core.policy.spec import PolicySpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import DTypeLike
+
+    from townlet_core.arrays import Array
+    from townlet_core.policy.encoder import Encoder
+    from townlet_core.policy.spec import PolicySpec
 
 HIDDEN_GAIN = math.sqrt(2.0)
 ACTOR_GAIN = 0.01

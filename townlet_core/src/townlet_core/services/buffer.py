@@ -5,15 +5,18 @@ Legend: T steps, N worlds, A agents per world, K actions, D action dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from gymnasium import spaces
 
-from townlet_core.arrays import Array, Observations
 from townlet_core.spaces import action_count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from townlet_core.arrays import Array, Observations
 
 
 @dataclass(slots=True)

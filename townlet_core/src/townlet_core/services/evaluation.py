@@ -6,15 +6,19 @@ Legend: N worlds, A agents per world.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from townlet_core.dto.evaluation import EpisodeResult, EvaluationResultDTO
-from townlet_core.environments.vector import VectorEnvironment
 from townlet_core.errors import UsageError
-from townlet_core.policy.base import Policy
 from townlet_core.services.rollout import Rollout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from townlet_core.environments.vector import VectorEnvironment
+    from townlet_core.policy.base import Policy
 
 
 class EvaluationService:

@@ -5,12 +5,16 @@ Legend: N worlds, A agents per world, X numbers per decision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from townlet_core import randomness
-from townlet_core.arrays import Array
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from townlet_core.arrays import Array
 
 
 class ActionNoise:
@@ -20,7 +24,9 @@ class ActionNoise:
     own seed, so what happens in it does not depend on its neighbours.
     """
 
-    def __init__(self, seeds: int | Sequence[int], purpose: str, *, num_worlds: int, num_agents: int, size: int) -> None:
+    def __init__(
+        self, seeds: int | Sequence[int], purpose: str, *, num_worlds: int, num_agents: int, size: int
+    ) -> None:
         if isinstance(seeds, int):
             worlds = randomness.key(seeds, purpose, np.arange(num_worlds))
         else:

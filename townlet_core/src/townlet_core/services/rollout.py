@@ -5,16 +5,20 @@ Legend: T steps, N worlds, A agents per world.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from townlet_core.arrays import Array
-from townlet_core.environments.vector import EnvironmentStep, VectorEnvironment
-from townlet_core.policy.base import Policy
 from townlet_core.services.buffer import RolloutBuffer
 from townlet_core.services.noise import ActionNoise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from townlet_core.arrays import Array
+    from townlet_core.environments.vector import EnvironmentStep, VectorEnvironment
+    from townlet_core.policy.base import Policy
 
 
 @dataclass(slots=True)
@@ -44,7 +48,13 @@ class Rollout:
     """
 
     def __init__(
-        self, environment: VectorEnvironment, policy: Policy, *, seeds: int | Sequence[int], purpose: str, deterministic: bool = False
+        self,
+        environment: VectorEnvironment,
+        policy: Policy,
+        *,
+        seeds: int | Sequence[int],
+        purpose: str,
+        deterministic: bool = False,
     ) -> None:
         """Reset the environment; see `VectorEnvironment.reset` for `seeds`, `ActionNoise` for `purpose`."""
         shape = (environment.num_worlds, environment.num_agents)
@@ -129,7 +139,13 @@ class RolloutCaptureService:
     """Starts rollouts; holds nothing between them."""
 
     def start(
-        self, environment: VectorEnvironment, policy: Policy, *, seeds: int | Sequence[int], purpose: str = "act", deterministic: bool = False
+        self,
+        environment: VectorEnvironment,
+        policy: Policy,
+        *,
+        seeds: int | Sequence[int],
+        purpose: str = "act",
+        deterministic: bool = False,
     ) -> Rollout:
         """Reset `environment` and return a rollout of `policy` in it.
 

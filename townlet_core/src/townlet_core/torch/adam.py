@@ -1,16 +1,18 @@
 """Adam over one flat parameter vector (Kingma and Ba 2015, algorithm 1).
 
-`torch.optim.Adam` gives the same numbers (a test pins them) but costs a second and more of imports at its first step, and
-its bookkeeping is most of the cost of a small network's step.
+`torch.optim.Adam` gives the same numbers (a test pins them) but costs a second and more of imports at its first step,
+and its bookkeeping is most of the cost of a small network's step.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 
-from townlet_core.arrays import Array
+if TYPE_CHECKING:
+    from townlet_core.arrays import Array
 
 BETA_1, BETA_2 = 0.9, 0.999
 
@@ -51,8 +53,8 @@ class Adam:
 
 
 def clip_global_norm(gradient: torch.Tensor, max_norm: float | None) -> torch.Tensor:
-    """Scale `gradient` in place so that its norm is at most `max_norm`; return the norm before, as a tensor of one number."""
-    norm = torch.linalg.vector_norm(gradient)
+    """Scale `gradient` in place so that its norm is at most `max_norm`; return the norm before, a scalar tensor."""
+    norm: torch.Tensor = torch.linalg.vector_norm(gradient)
     if max_norm is not None:
         gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm

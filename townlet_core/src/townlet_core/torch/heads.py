@@ -6,11 +6,14 @@ Legend: S shards, B rows, K outputs of the actor, D action dimensions.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 
 from townlet_core.policy.heads import LOG_SQRT_TWO_PI, MASK_FILL, ActionHead
-from townlet_core.torch.network import NetworkOutputs
+
+if TYPE_CHECKING:
+    from townlet_core.torch.network import NetworkOutputs
 
 
 def masked_log_softmax(logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -44,7 +47,9 @@ def log_prob_and_entropy(
     return log_prob, entropy
 
 
-def _categorical(logits: torch.Tensor, mask: torch.Tensor | None, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _categorical(
+    logits: torch.Tensor, mask: torch.Tensor | None, actions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     log_probs = masked_log_softmax(logits, mask)
     picked = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
     return picked, -(log_probs.exp() * log_probs).sum(dim=-1)

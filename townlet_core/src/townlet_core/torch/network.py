@@ -8,17 +8,20 @@ Legend: S shards, B rows of a shard, P parameters, K outputs of the actor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from townlet_core.arrays import Array
 from townlet_core.policy import network
-from townlet_core.policy.encoder import Encoder
-from townlet_core.policy.spec import PolicySpec
 from townlet_core.policy.weights import Layout, layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from townlet_core.arrays import Array
+    from townlet_core.policy.encoder import Encoder
+    from townlet_core.policy.spec import PolicySpec
 
 
 class TorchOperations:
