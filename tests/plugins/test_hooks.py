@@ -11,7 +11,8 @@ import pytest
 from townlet_core.plugins import Entry, hookspecs
 from townlet_core.plugins.discovery import installed_sources
 from townlet_core.plugins.manager import PluginManager
-from townlet_core.plugins.registry import KINDS, Registry
+from townlet_core.plugins.offers import KINDS
+from townlet_core.plugins.registry import Registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "hooks.md"
 HOOKS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("townlet_")}

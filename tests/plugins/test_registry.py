@@ -141,7 +141,10 @@ def test_a_requirement_that_is_there_and_cannot_be_imported_is_told_apart(shelf)
     entry = "EnvironmentEntry(name='world', factory='needs_it:make', requires=('torch_like',))"
     shelf.install("worlds", HEADER + f"@hookimpl\ndef townlet_environments(): return [{entry}]\n")
     text = error_of(registry_of(shelf), "environment", "world", UnavailableError)
-    assert "torch_like, which cannot be imported (libsomething.so: cannot open)" in text
+    assert text == (
+        "environment 'world' needs torch_like, which cannot be imported (libsomething.so: cannot open): "
+        "pip install --force-reinstall torch_like"
+    )
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,8 @@ def _thread_pools() -> list[dict[str, Any]]:
     """Return the thread pools of NumPy's matrix library; empty where NumPy does not work."""
     try:
         import numpy as np
-        from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # it ships no types
-    except ImportError:
+        from threadpoolctl import threadpool_info
+    except Exception:  # noqa: BLE001  (a damaged installation is what this command is for)
         return []
     np.ones((2, 2)) @ np.ones((2, 2))
     pools = threadpool_info()
@@ -135,17 +135,18 @@ def _text(report: dict[str, Any]) -> list[str]:
     variables = "".join(f", {name}={value}" for name, value in threads["variables"].items())
     versions = {**report["townlet"], **report["libraries"]}
     plugins = report["plugins"]
-    return [
-        f"python      {report['python']['version']} ({report['python']['executable']})",
-        f"platform    {report['python']['platform']}",
-        *(f"{name:<28}{version or 'not installed'}" for name, version in versions.items() if name != "torch"),
-        f"torch       {torch_line}",
-        f"processors  {cpu['usable']} usable of {cpu['count']}",
-        f"threads     {pools}{variables}",
-        f"runs        {runs['path']}: {runs['problem'] or 'can be written'}",
-        f"plugins     {len(plugins)}" if plugins else "plugins     none",
-        *(_plugin_line(plugin) for plugin in plugins),
-    ]
+    rows = {
+        "python": f"{report['python']['version']} ({report['python']['executable']})",
+        "platform": report["python"]["platform"],
+        **{name: version or "not installed" for name, version in versions.items()},
+        "torch": torch_line,
+        "processors": f"{cpu['usable']} usable of {cpu['count']}",
+        "threads": pools + variables,
+        "runs": f"{runs['path']}: {runs['problem'] or 'can be written'}",
+        "plugins": str(len(plugins) or "none"),
+    }
+    width = max(map(len, rows))
+    return [f"{name:<{width}}  {text}" for name, text in rows.items()] + [_plugin_line(plugin) for plugin in plugins]
 
 
 def _plugin_line(plugin: dict[str, Any]) -> str:

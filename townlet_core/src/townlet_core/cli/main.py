@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 COMMANDS = {
-    "train": "Train a policy with a strategy.",
+    "train": "Train a policy.",
     "evaluate": "Run a trained policy and report its returns.",
-    "runs": "List runs and what became of them.",
+    "runs": "List runs, or show one.",
     "plugins": "List plugins, what they offer and their state.",
     "config": "Write, show and explain configurations.",
     "doctor": "Tell what is installed here and what works.",
     "bench": "Measure speed on this machine.",
 }
-"""Built-in commands in the order of the help, each in the module of its name; a test compares the texts."""
+"""Built-in commands in the order of the help, each in the module of its name."""
 
 
 class TownletGroup(click.Group):
@@ -55,13 +55,11 @@ class TownletGroup(click.Group):
         if cmd_name in COMMANDS:
             command: object = import_module(f"townlet_core.cli.{cmd_name}").command
         else:
-            registry = ctx.ensure_object(CliState).registry
-            if not cmd_name.startswith("plugin:") and not any(
-                offer.kind == "command" and offer.entry.name == cmd_name for offer in registry.offers
-            ):
+            state = ctx.ensure_object(CliState)
+            if not cmd_name.startswith("plugin:") and not state.registry.named("command", cmd_name):
                 return None
-            command = registry.resolve("command", cmd_name)
-            ctx.ensure_object(CliState).plugin = registry.find("command", cmd_name).plugin.title
+            command = state.registry.resolve("command", cmd_name)
+            state.plugin = state.registry.find("command", cmd_name).plugin.title
         if not isinstance(command, click.Command):
             raise PluginError(f"command '{cmd_name}' is not a click command but {type(command).__name__}")
         return command

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from townlet_core.errors import ConfigError, PluginError, TownletWarning, UnavailableError, suggestion
 from townlet_core.plugins import requirements
 from townlet_core.plugins.discovery import normalized
-from townlet_core.plugins.entries import (
-    CommandEntry,
-    EncoderEntry,
-    Entry,
-    EnvironmentEntry,
-    StrategyEntry,
-    TrackerEntry,
-)
-from townlet_core.plugins.manager import Plugin, PluginManager
+from townlet_core.plugins.manager import PluginManager
+from townlet_core.plugins.offers import KINDS, Kind, Offer, import_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from townlet_core.config.root import SimulationConfig
-
-Kind = Literal["strategy", "environment", "encoder", "tracker", "command"]
-
-KINDS: Final[Mapping[Kind, tuple[type[Entry], str]]] = {
-    "strategy": (StrategyEntry, "strategy"),
-    "environment": (EnvironmentEntry, "factory"),
-    "encoder": (EncoderEntry, "encoder"),
-    "tracker": (TrackerEntry, "tracker"),
-    "command": (CommandEntry, "command"),
-}
-"""What can be offered: the entry's class, and the field that names its main target."""
+    from townlet_core.plugins.entries import Entry
+    from townlet_core.plugins.manager import Plugin
 
 RESERVED: Final[Mapping[Kind, frozenset[str]]] = {
     "strategy": frozenset(),
@@ -44,20 +26,6 @@ RESERVED: Final[Mapping[Kind, frozenset[str]]] = {
     "command": frozenset({"bench", "config", "doctor", "evaluate", "plugins", "runs", "train"}),
 }
 """Plain names that always mean the built-in one; a plugin's is reached as ``plugin:DIST:NAME``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One entry, with the plugin that offers it."""
-
-    kind: Kind
-    entry: Entry
-    plugin: Plugin
-
-    @property
-    def qualified_name(self) -> str:
-        """The name that is never ambiguous between distributions."""
-        return f"plugin:{self.plugin.source.distribution}:{self.entry.name}"
 
 
 class Registry:
@@ -136,7 +104,7 @@ class Registry:
         """Return why the plain name of an offer does not mean it, or an empty string."""
         if offer.entry.name in RESERVED[offer.kind]:
             return f"{offer.kind} '{offer.entry.name}' is a built-in name; this one is '{offer.qualified_name}'"
-        others = [other for other in self._named(offer.kind, offer.entry.name) if other is not offer]
+        others = [other for other in self.named(offer.kind, offer.entry.name) if other is not offer]
         if not others:
             return ""
         titles = " and by ".join(other.plugin.title for other in others)
@@ -148,7 +116,8 @@ class Registry:
         conflicts = [f"{offer.plugin.title}: {text}" for offer in self.offers if (text := self.conflict(offer))]
         return failed + conflicts
 
-    def _named(self, kind: Kind, name: str) -> list[Offer]:
+    def named(self, kind: Kind, name: str) -> list[Offer]:
+        """Return every offer of one kind and plain name, whoever makes it."""
         return [offer for offer in self.offers if offer.kind == kind and offer.entry.name == name]
 
     def find(self, kind: Kind, name: str) -> Offer:
@@ -159,7 +128,7 @@ class Registry:
                 disabled or not installed; the text says which, and what to do.
         """
         distribution, plain = _split(name)
-        offers = self._named(kind, plain)
+        offers = self.named(kind, plain)
         if distribution:
             offers = [o for o in offers if normalized(o.plugin.source.distribution) == normalized(distribution)]
         elif plain in RESERVED[kind]:
@@ -204,7 +173,7 @@ class Registry:
         absent = requirements.missing(required)
         if absent:
             raise requirements.unmet(kind, offer.entry, absent)
-        return _import_target(offer, getattr(offer.entry, field or main), required)
+        return import_target(offer, getattr(offer.entry, field or main), required)
 
     def environment_factory(self, name: str) -> Any | None:
         """Return the factory of a plugin's environment, or None where no plugin may have that name.
@@ -214,7 +183,7 @@ class Registry:
         """
         distribution, plain = _split(name)
         suspects = (p for p in self.manager.plugins if p.failure or p.disabled)
-        if self._named("environment", plain) or any(_may_offer(p, distribution, plain) for p in suspects):
+        if self.named("environment", plain) or any(_may_offer(p, distribution, plain) for p in suspects):
             return self.resolve("environment", name)
         return None
 
@@ -263,31 +232,3 @@ def _trouble(plugin: Plugin) -> str:
     if plugin.failure is None:
         return f"{plugin.title} is disabled by {plugin.disabled}"
     return f"{plugin.title} is broken ({plugin.failure.stage}: {plugin.failure.cause})"
-
-
-def _import_target(offer: Offer, target: str, required: tuple[str, ...]) -> Any:
-    module, _, attribute = target.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except (KeyboardInterrupt, UnavailableError):
-        raise
-    except BaseException as error:
-        if isinstance(error, (ImportError, OSError)) and any(_is_about(error, package) for package in required):
-            raise requirements.unmet(
-                offer.kind, offer.entry, required, problem=f"cannot be imported ({error})"
-            ) from error
-        cause = f"{type(error).__name__}: {error}"
-        owner = f"{offer.kind} '{offer.entry.name}' of {offer.plugin.title}"
-        raise PluginError(f"{owner} is broken: '{target}' cannot be imported ({cause})") from error
-
-
-def _is_about(error: BaseException, package: str) -> bool:
-    """Return whether an import failed inside of, or for want of, `package`."""
-    if (getattr(error, "name", None) or "").partition(".")[0] == package:
-        return True
-    trace = error.__traceback__
-    while trace is not None:
-        if str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == package:
-            return True
-        trace = trace.tb_next
-    return False

@@ -39,19 +39,23 @@ def install_command(strategy: str) -> str:
     return f'pip install "townlet-core[{strategy}]"' if strategy in FIRST_PARTY_EXTRAS else ""
 
 
-def unmet(kind: str, entry: Entry, packages: Iterable[str], *, problem: str = "is not installed") -> UnavailableError:
+def unmet(kind: str, entry: Entry, packages: Iterable[str], *, damage: str = "") -> UnavailableError:
     """Return the error for an entry whose `packages` are not there: one line with the exact pip command.
 
     Args:
         kind: what the entry is, such as ``"strategy"``.
         entry: the entry that was selected.
         packages: import names of what is missing.
-        problem: what is wrong with them.
+        damage: why they cannot be imported, if they are installed.
 
     Returns:
         A `TorchNotAvailableError` when torch is among them, an `UnavailableError` otherwise.
     """
     names = tuple(packages)
-    command = (install_command(entry.name) if kind == "strategy" else "") or f"pip install {' '.join(names)}"
+    if damage:
+        problem, command = f"cannot be imported ({damage})", f"pip install --force-reinstall {' '.join(names)}"
+    else:
+        extra = install_command(entry.name) if kind == "strategy" else ""
+        problem, command = "is not installed", extra or f"pip install {' '.join(names)}"
     error = TorchNotAvailableError if "torch" in names else UnavailableError
     return error(f"{kind} '{entry.name}' needs {' and '.join(names)}, which {problem}: {command}")

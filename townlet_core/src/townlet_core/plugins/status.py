@@ -11,7 +11,8 @@ from townlet_core.plugins.entries import Entry
 
 if TYPE_CHECKING:
     from townlet_core.plugins.manager import Plugin
-    from townlet_core.plugins.registry import Offer, Registry
+    from townlet_core.plugins.offers import Offer
+    from townlet_core.plugins.registry import Registry
 
 State = Literal["ok", "needs", "broken", "incompatible", "disabled", "conflict"]
 """``needs``: works once a package that an entry requires is installed. The others speak for themselves."""
