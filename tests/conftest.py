@@ -18,5 +18,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(f"needs {', '.join(missing)}, which is not installed; .ci/run installs it", pytrace=False)
     if missing:
         pytest.skip(
-            f"{item.name}: needs {', '.join(missing)}, which is not installed; .ci/run installs and requires it"
+            f"{item.name}: needs {', '.join(missing)}, which is not installed; .ci/run requires it"
         )
