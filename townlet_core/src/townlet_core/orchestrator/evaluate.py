@@ -6,6 +6,8 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from threadpoolctl import threadpool_limits
+
 from townlet_core import randomness
 from townlet_core.config.load import load_config
 from townlet_core.errors import ArtefactError, ConfigError
@@ -72,7 +74,10 @@ def evaluate_artefact(
     environment_config = loaded.config.environment
     if environment_config.vectorization == "entry_point":  # its worlds share one generator, and episodes must not
         environment_config = environment_config.model_copy(update={"vectorization": "sync"})
-    with closing(resolver.environment(environment_config, num_worlds=min(episodes, MOST_WORLDS))) as environment:
+    with (
+        threadpool_limits(limits=loaded.config.training.num_threads),
+        closing(resolver.environment(environment_config, num_worlds=min(episodes, MOST_WORLDS))) as environment,
+    ):
         shown = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)
         if not shown.same_spaces(artefact.spec):
             raise ArtefactError(
