@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from townlet_core.errors import UsageError
+
 Keys = NDArray[np.uint64]
+
+MAX_SEED = 2**63 - 1
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -40,14 +44,27 @@ def _purpose_word(purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
 
 
+def _words(numbers: Any) -> Keys:
+    """Return a copy of non-negative integers as words, at least one-dimensional; anything else would wrap silently."""
+    array = np.array(numbers, ndmin=1)
+    if array.dtype.kind == "u":
+        return array.astype(np.uint64, copy=False)
+    if array.dtype.kind != "i" or array.min(initial=0) < 0:
+        raise ValueError(f"{numbers!r} cannot be part of a key: only integers from 0 to 2**64 - 1 can")
+    return array.astype(np.uint64)
+
+
 def fold(keys: Any, coordinate: Any) -> Keys:
     """Return new keys, one for each (key, coordinate) pair after broadcasting.
 
     Args:
         keys: uint64 keys of any shape.
         coordinate: non-negative integers of any shape that broadcasts with `keys`.
+
+    Raises:
+        ValueError: a coordinate is negative, too large, or no integer.
     """
-    words = np.array(coordinate, dtype=np.uint64, ndmin=1)
+    words = _words(coordinate)
     words += np.uint64(1)
     words *= _GOLDEN
     mixed = _mixed(words)
@@ -64,7 +81,14 @@ def key(seed: Any, purpose: str, *coordinates: Any) -> Keys:
 
     Returns:
         uint64 array of the broadcast shape, at least one-dimensional.
+
+    Raises:
+        UsageError: the seed is negative, too large, or no integer.
+        ValueError: a coordinate is.
     """
+    seeds = np.asarray(seed)
+    if seeds.dtype.kind not in "iu" or (seeds.size and not 0 <= seeds.min() <= seeds.max() <= MAX_SEED):
+        raise UsageError(f"{seed!r} is not a seed: seeds are integers from 0 to 2**63 - 1")
     keys = fold(np.uint64(_purpose_word(purpose)), seed)
     for coordinate in coordinates:
         keys = fold(keys, coordinate)

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from townlet_core.arrays import Array, is_finite
 from townlet_core.checkpoint.atomic import write_directory
 from townlet_core.checkpoint.manifest import read_directory
-from townlet_core.errors import ArtefactError
-from townlet_core.policy.encoder import Encoder, EncoderResolver, built_in_encoder
+from townlet_core.errors import ArtefactError, ConfigError
+from townlet_core.policy.encoder import EncoderResolver, built_in_encoder
 from townlet_core.policy.inputs import Moments, empty_normalizer
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.spec import PolicySpec
@@ -77,14 +77,17 @@ class PolicyArtefact:
 
     def files(self) -> dict[str, bytes]:
         """Return the artefact's files, name -> bytes; equal artefacts give equal bytes."""
-        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in self.weights.items()}
+        document = self.document.model_dump(mode="json")
+        text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
+        return {WEIGHTS_FILE: safetensors.numpy.save(self._arrays()), DOCUMENT_FILE: text.encode()}
+
+    def _arrays(self) -> dict[str, Array]:
+        arrays = {name: np.asarray(array, dtype=np.float32, order="C") for name, array in self.weights.items()}
         for name, moments in self.normalizer.items():
             arrays[f"normalizer.{name}.count"] = np.array([moments.count])
             arrays[f"normalizer.{name}.mean"] = np.asarray(moments.mean, order="C")
             arrays[f"normalizer.{name}.variance"] = np.asarray(moments.variance, order="C")
-        document = self.document.model_dump(mode="json")
-        text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
-        return {WEIGHTS_FILE: safetensors.numpy.save(arrays), DOCUMENT_FILE: text.encode()}
+        return arrays
 
     @property
     def digest(self) -> str:
@@ -95,14 +98,14 @@ class PolicyArtefact:
         """Write the artefact to the directory `path`, replacing it whole, and return its digest.
 
         Raises:
-            ArtefactError: a weight is not finite; such a policy is never written.
+            ArtefactError: a weight or a moment is not finite; such a policy is never written.
             StorageError: the operating system refused.
         """
-        for name, array in self.weights.items():
-            if not is_finite(np.asarray(array)):
-                raise ArtefactError(f"{path}: weight '{name}' is not finite; nothing was written")
+        for name, array in self._arrays().items():
+            if not is_finite(array):
+                raise ArtefactError(f"{path}: '{name}' is not finite; nothing was written")
         files = self.files()
-        write_directory(path, files)
+        write_directory(path, files, replace=True)
         return files_digest(files)
 
     def policy(self, *, worlds_per_shard: int = 1, encoders: EncoderResolver = built_in_encoder) -> NumpyPolicy:
@@ -141,8 +144,12 @@ def load_artefact(path: Path, *, encoders: EncoderResolver = built_in_encoder) -
         arrays = safetensors.numpy.load(files[WEIGHTS_FILE])
     except Exception as error:
         raise ArtefactError(f"{path / WEIGHTS_FILE}: cannot be read: {error}") from error
-    normalizer = _take_normalizer(path, document.spec, arrays)
-    _check_weights(path, document.spec, encoders(document.spec.encoder.name), arrays)
+    try:
+        normalizer = _take_normalizer(path, document.spec, arrays)
+        shapes = layout(document.spec, encoders(document.spec.encoder.name)).shapes
+    except ConfigError as error:
+        raise ArtefactError(f"{path / DOCUMENT_FILE}: {error}") from error
+    _check_weights(path, shapes, arrays)
     return PolicyArtefact(document=document, weights=arrays, normalizer=normalizer)
 
 
@@ -165,8 +172,7 @@ def _take_normalizer(path: Path, spec: PolicySpec, arrays: dict[str, Array]) -> 
     return normalizer
 
 
-def _check_weights(path: Path, spec: PolicySpec, encoder: Encoder, arrays: Mapping[str, Array]) -> None:
-    shapes = layout(spec, encoder).shapes
+def _check_weights(path: Path, shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Array]) -> None:
     for name in sorted(shapes.keys() ^ arrays.keys()):
         problem = "is missing" if name in shapes else "is not part of the spec"
         raise ArtefactError(f"{path / WEIGHTS_FILE}: weight '{name}' {problem}")

@@ -52,7 +52,7 @@ class Policy(Protocol):
         Args:
             observations: name -> (N, A, ...).
             action_mask: (N, A, K) bool, or None where everything is allowed.
-            agent_mask: (N, A) bool; rows of absent agents get action 0.
+            agent_mask: (N, A) bool; what rows of absent agents get is never read.
             noise: (N, A, noise_size) float64 in [0, 1), or None to act greedily (the most likely action).
             state: the `state` of the step before.
 

@@ -58,8 +58,8 @@ class ActionHead:
             size = int(space.shape[0])
             return cls("gaussian", (), size, 2 * size)
         raise ConfigError(
-            f"no policy acts on {describe_space(space)}: allowed are Discrete, MultiDiscrete with one axis, and Box with"
-            " one axis"
+            f"no policy acts on {describe_space(space)}: "
+            "allowed are Discrete, MultiDiscrete with one axis, and Box with one axis"
         )
 
     @property
@@ -132,10 +132,14 @@ def act_gaussian(mean: Array, log_std: Array, noise: Array | None) -> tuple[Arra
         actions (..., D) and their log-probability (...,), in the mean's type.
     """
     size = mean.shape[-1]
-    if noise is None:
-        standard = np.zeros_like(mean)
-    else:
-        standard = box_muller(noise[..., :size], noise[..., size:]).astype(mean.dtype)
-    actions = mean + np.exp(log_std) * standard
-    log_probs = -0.5 * standard * standard - log_std - mean.dtype.type(LOG_SQRT_TWO_PI)
-    return actions, log_probs.sum(axis=-1)
+    actions = mean
+    if noise is not None:
+        actions = mean + np.exp(log_std) * box_muller(noise[..., :size], noise[..., size:]).astype(mean.dtype)
+    return actions, gaussian_log_prob(mean, log_std, actions)
+
+
+def gaussian_log_prob(mean: Array, log_std: Array, actions: Array) -> Array:
+    """Return the log-probability (...,) of `actions` (..., D) as they are, rounded: the learner sees nothing else."""
+    standard = (actions - mean) * np.exp(-log_std)
+    each = -0.5 * standard * standard - log_std - mean.dtype.type(LOG_SQRT_TWO_PI)
+    return np.asarray(each.sum(axis=-1))

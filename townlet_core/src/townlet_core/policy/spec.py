@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from townlet_core.policy.heads import ActionHead
 from townlet_core.spaces import space_from_json, space_to_json
@@ -25,6 +26,12 @@ class EncoderSpec(BaseModel):
 
     name: str = Field(default="flatten", max_length=200, description="Name of a built-in or plugin encoder.")
     options: dict[str, JsonValue] = Field(default_factory=dict, description="Options of the encoder.")
+
+    @field_validator("options")
+    @classmethod
+    def _can_be_written(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        json.dumps(options, allow_nan=False)
+        return options
 
 
 class PolicySpec(BaseModel):

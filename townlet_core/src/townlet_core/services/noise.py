@@ -27,10 +27,10 @@ class ActionNoise:
     def __init__(
         self, seeds: int | Sequence[int], purpose: str, *, num_worlds: int, num_agents: int, size: int
     ) -> None:
-        if isinstance(seeds, int):
+        if isinstance(seeds, int | np.integer):
             worlds = randomness.key(seeds, purpose, np.arange(num_worlds))
         else:
-            worlds = randomness.key(np.asarray(seeds, dtype=np.uint64), purpose, np.zeros(num_worlds, dtype=np.uint64))
+            worlds = randomness.key(np.asarray(seeds), purpose, np.zeros(num_worlds, dtype=np.int64))
         self._world_keys = worlds
         self._slots = np.arange(num_agents)
         self._offsets = np.arange(size)
