@@ -88,7 +88,7 @@ def start(shelf):
     def start(*arguments, **options):
         return subprocess.Popen(
             [sys.executable, "-m", "townlet_core", *arguments],
-            env={**os.environ, "PYTHONPATH": str(shelf)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(shelf), *sys.path]), "PYTHONUNBUFFERED": ""},
             stderr=subprocess.PIPE,
             text=True,
             **{"stdout": subprocess.PIPE, **options},

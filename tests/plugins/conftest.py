@@ -61,7 +61,7 @@ class Shelf:
         """Run the program in a process of its own that sees these distributions."""
         return subprocess.run(
             [sys.executable, "-m", "townlet_core", *arguments],
-            env={**os.environ, "PYTHONPATH": str(self.path), "NO_COLOR": "1", **environ},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(self.path), *sys.path]), "NO_COLOR": "1", **environ},
             check=False,
             capture_output=True,
             text=True,

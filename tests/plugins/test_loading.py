@@ -54,10 +54,17 @@ def test_a_process_with_every_broken_plugin_at_once_lists_all_and_runs(shelf, al
         assert cause in plugin["cause"]
 
 
-def test_plugins_are_loaded_in_the_order_of_distribution_and_entry_point(shelf, new_strategy):
-    for distribution in ("zeta", "Alpha", "mid.dle"):
-        shelf.install(distribution, new_strategy(distribution.lower().replace(".", "-")))
-    assert [plugin.source.distribution for plugin in load(shelf).plugins] == ["Alpha", "mid.dle", "zeta"]
+def test_plugins_are_loaded_in_the_order_of_distribution_and_entry_point(shelf):
+    for distribution, lines in {"zeta": "a = a\nb = c", "Alpha": "y = a\nx = b", "mid.dle": "m = b"}.items():
+        shelf.write_metadata(distribution, f"[townlet]\n{lines}\n")
+    sources = [plugin.source for plugin in load(shelf).plugins]
+    assert [(source.distribution, source.name) for source in sources] == [
+        ("Alpha", "x"),
+        ("Alpha", "y"),
+        ("mid.dle", "m"),
+        ("zeta", "a"),
+        ("zeta", "b"),
+    ]
 
 
 def test_keyboard_interrupt_during_loading_gets_through(shelf):

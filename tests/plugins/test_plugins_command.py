@@ -83,7 +83,12 @@ def test_json_says_the_same_to_a_program(states):
 
 @pytest.mark.parametrize(
     ("disabled", "code"),
-    [("off,c-broken,d-incompatible,e-conflict", 0), ("off,c-broken,d-incompatible", 69), ("off,e-conflict", 69)],
+    [
+        ("off,c-broken,d-incompatible,e-conflict", 0),
+        ("off,c-broken,d-incompatible", 69),
+        ("off,c-broken,e-conflict", 69),
+        ("off,d-incompatible,e-conflict", 69),
+    ],
 )
 def test_check_ends_with_69_unless_everything_is_in_order(states, disabled, code):
     done = states.townlet("plugins", "--check", TOWNLET_DISABLE_PLUGINS=disabled)
