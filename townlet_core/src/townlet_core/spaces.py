@@ -53,7 +53,8 @@ def flatten_space(space: Space) -> dict[str, Space]:
 
 def _walk(space: Space, name: str) -> Iterator[tuple[str, Space]]:
     if isinstance(space, spaces.Dict):
-        for key, child in space.spaces.items():
+        parts: dict[Any, Space] = space.spaces
+        for key, child in parts.items():
             if not isinstance(key, str) or not key:
                 raise ConfigError(f"{name}: the keys of a Dict space must be non-empty strings, not {key!r}")
             yield from _walk(child, f"{name}.{key}")
@@ -102,7 +103,8 @@ def flatten_observation(space: Space, value: Any) -> dict[str, Array]:
         array = np.asarray(part)
         if array.shape != leaf.shape:
             raise ValueError(f"{name} has shape {array.shape}, its space {leaf.shape}")
-        array = array.astype(leaf.dtype)
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite
+            array = array.astype(leaf.dtype)
         offset = leaf_start(origin)
         arrays[name] = array if offset is None else array - offset
     return arrays
@@ -214,7 +216,7 @@ def space_to_json(space: Space) -> dict[str, Any]:
             "start": space.start.ravel().tolist(),
         }
     if isinstance(space, spaces.MultiBinary):
-        return {"type": "MultiBinary", "shape": list(space.shape)}
+        return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.shape)}
     if isinstance(space, spaces.Dict):
         return {"type": "Dict", "spaces": [[key, space_to_json(child)] for key, child in space.spaces.items()]}
     if isinstance(space, spaces.Tuple):
@@ -259,7 +261,8 @@ def _parse(data: Any, depth: int, seen: list[int]) -> Space:
         nvec, start = (np.array(data[part], dtype=name).reshape(shape) for part in ("nvec", "start"))
         return spaces.MultiDiscrete(nvec, dtype=name, start=start)
     if kind == "MultiBinary":
-        return spaces.MultiBinary(_shape(data["shape"]))
+        size = data["n"]
+        return spaces.MultiBinary(_shape(size) if isinstance(size, list) else _shape([size])[0])
     if kind == "Dict":
         return spaces.Dict([(str(key), _parse(child, depth + 1, seen)) for key, child in data["spaces"]])
     if kind == "Tuple":

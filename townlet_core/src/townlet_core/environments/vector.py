@@ -43,7 +43,7 @@ class EnvironmentStep:
         rewards: (N, A) float32 for the step just made; zeros after `reset`.
         terminations: (N, A) bool; the agent's process ended (bootstrap 0).
         truncations: (N, A) bool; a time limit cut the episode (bootstrap the value of the final observation).
-        final_observations: like `observations`; rows are valid where `terminations | truncations`; None if nobody ended.
+        final_observations: like `observations`; rows are valid where `terminations | truncations`; None if none did.
         episode_starts: (N,) bool; `observations` of this world are the first of a new episode.
         events: per-step counts by event name, each (N,) float64.
     """

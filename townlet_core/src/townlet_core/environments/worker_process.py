@@ -7,6 +7,7 @@ step, and ``{"fault": text}`` when a world failed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -51,15 +52,13 @@ def run_worker(pipe: Connection, buffer: Any, assignment: str) -> None:
             if isinstance(error, TownletError)
             else Place(environment=source.name, world=None).fault(str(error), cause=error)
         )
-        _send(pipe, {"fault": str(told)})
+        with contextlib.suppress(OSError):
+            _send(pipe, {"fault": str(told)})
         return
-    _send(pipe, {"ready": True})
-    try:
+    with contextlib.suppress(EOFError, OSError):  # the parent closed the pipe, or died
+        _send(pipe, {"ready": True})
         _serve(pipe, *block)
-    except (EOFError, OSError):  # the parent closed the pipe, or died
-        pass
-    finally:
-        block[0].close()
+    block[0].close()
 
 
 def _make_block(source: GymSource, buffer: Any, task: dict[str, Any]) -> tuple[WorldBlock, Any]:

@@ -5,7 +5,6 @@ The same code runs in this process (`sync`) and in every worker, so that both gi
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +102,7 @@ class WorldBlock:
         """
         arrays, limits, write = self._arrays, self._limits, self._write
         rewards, current, is_masked = arrays.rewards, arrays.current, self._is_masked
+        earned: list[float] = []
         arrays.terminations.fill(False)  # noqa: FBT003  (the value to fill with)
         arrays.truncations.fill(False)  # noqa: FBT003  (the value to fill with)
         arrays.episode_starts.fill(False)  # noqa: FBT003  (the value to fill with)
@@ -117,7 +117,7 @@ class WorldBlock:
                 current[0] = world
                 observation, reward, terminated, truncated, info = step(choices[world])
                 write(world, observation)
-                rewards[world] = reward if reward.__class__ is float else _number(reward)
+                earned.append(reward if reward.__class__ is float else _number(reward))
                 if terminated is False and truncated is False and ages[world] < limits[world]:
                     if is_masked:
                         self._write_mask(world, info.get(_ACTION_MASK))
@@ -131,6 +131,8 @@ class WorldBlock:
             raise self._place(world).fault(str(error)) from error.__cause__
         except Exception as error:
             raise self._place(world).fault(f"step raised {type(error).__name__}: {error}", cause=error) from error
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is told below
+            rewards[:] = earned
         self._require_possible(arrays.observations)
         if not is_finite(rewards):
             world = int(np.argmin(np.isfinite(rewards)))
@@ -221,9 +223,4 @@ def _number(reward: Any) -> float:
         reward = reward[()]
     if not isinstance(reward, _NUMBERS):
         raise FieldError("reward", f"is {reward!r} ({type(reward).__name__}), expected a number")
-    number = float(reward)
-    return (
-        number
-        if abs(number) < float(np.finfo(np.float32).max) or not math.isfinite(number)
-        else math.copysign(math.inf, number)
-    )
+    return float(reward)
