@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -10,6 +11,7 @@ from townlet_core.errors import ConfigError, PluginError, UnavailableError
 from townlet_core.plugins.discovery import installed_sources
 from townlet_core.plugins.manager import PluginManager
 from townlet_core.plugins.registry import RESERVED, Registry
+from townlet_core.plugins.requirements import FIRST_PARTY_EXTRAS
 
 HEADER = "from townlet_core.plugins import *\nfrom townlet_core.plugins import hookimpl\nTOWNLET_PLUGIN_API = (1, 0)\n"
 
@@ -82,10 +84,15 @@ def test_a_built_in_name_is_never_taken_over(shelf, kind, name):
     assert "is a built-in name" in registry.problems()[0]
 
 
-@pytest.mark.parametrize("name", ["ppo", "bc", "anneal"])
+@pytest.mark.parametrize("name", FIRST_PARTY_EXTRAS)
 def test_a_first_party_strategy_that_is_not_installed_says_the_pip_command(shelf, name):
     text = error_of(registry_of(shelf), "strategy", name)
     assert text == f"""strategy '{name}' is not installed: pip install "townlet-core[{name}]\""""
+
+
+@pytest.mark.parametrize("name", ["anneal", "bc", "ppo"])
+def test_an_extra_is_named_exactly_if_its_distribution_registers_a_strategy(name):
+    assert (name in FIRST_PARTY_EXTRAS) == (find_spec(f"townlet_strategies_{name}.plugin") is not None)
 
 
 def test_a_misspelt_name_is_an_error_with_a_suggestion_and_the_list(shelf, new_strategy):

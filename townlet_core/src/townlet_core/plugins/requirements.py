@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from townlet_core.plugins.entries import Entry
 
-FIRST_PARTY_EXTRAS = ("anneal", "bc", "ppo")
-"""Strategies that an extra of townlet-core of the same name installs."""
+FIRST_PARTY_EXTRAS = ("ppo",)
+"""Strategies that an extra of townlet-core of the same name installs; a distribution without one yet is not here."""
 
 
 def is_installed(package: str) -> bool:
