@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = "gymnasium:CartPole-v1"
 SOLVED = 475.0
 MARK_EPISODES = 20
+WORLDS = 24  # whole shards of the training policy, which acts on no other number of worlds
 FINAL_EPISODES = 100
 
 
@@ -92,6 +93,6 @@ def _evaluate(probe: Probe, *, purpose: str, seed: int, episodes: int) -> tuple[
     """Return the mean and the smallest return of fresh episodes under the policy as it is now."""
     assert probe.policy is not None
     seeds = [randomness.integer_seed(randomness.key(seed, purpose, episode))[0] for episode in range(episodes)]
-    with closing(make_environment(EnvironmentConfig(name=ENVIRONMENT), num_worlds=MARK_EPISODES)) as environment:
+    with closing(make_environment(EnvironmentConfig(name=ENVIRONMENT), num_worlds=WORLDS)) as environment:
         result = EvaluationService().evaluate(probe.policy, environment, seeds)
     return result.return_mean, result.return_min
