@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: whatever cleans up on its way finds that no call works any more."""
+
+
 @dataclass
 class RecordingFileSystem(FileSystem):
     """Records (call, path, ...) with paths relative to `root`.
@@ -21,11 +25,13 @@ class RecordingFileSystem(FileSystem):
     Attributes:
         root: what recorded paths are relative to.
         refuse: (call, number from 0) -> errno that this call of that kind fails with.
+        lives: how many calls are left before the process is killed; None for ever.
         skip_sync: number, counted from the last `restart_counting`, of the one sync of any kind that is left out.
     """
 
     root: Path
     refuse: dict[tuple[str, int], int] = field(default_factory=dict)
+    lives: int | None = None
     skip_sync: int | None = None
     calls: list[tuple[object, ...]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -36,6 +42,10 @@ class RecordingFileSystem(FileSystem):
         self.syncs = 0
 
     def _record(self, call: str, *arguments: object) -> None:
+        if self.lives is not None:
+            self.lives -= 1
+            if self.lives < 0:
+                raise Killed
         number = self.counts.get(call, 0)
         self.counts[call] = number + 1
         code = self.refuse.get((call, number))
@@ -92,3 +102,8 @@ def recorder(tmp_path: Path) -> RecordingFileSystem:
     root = tmp_path / "run"
     root.mkdir()
     return RecordingFileSystem(root)
+
+
+@pytest.fixture
+def killed() -> type[Killed]:
+    return Killed

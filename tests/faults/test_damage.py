@@ -109,6 +109,15 @@ def test_a_damaged_checkpoint_is_no_fallback_for_those_that_are_saved_later(stor
     assert again.steps() == [1, 3]
 
 
+def test_a_damaged_checkpoint_that_is_saved_again_is_kept(store):
+    (store.root / "000000000002" / "weights.bin").write_bytes(b"")
+    again = CheckpointStore(store.root)
+    assert again.load_newest().step == 1
+    again.save(2, GOOD)
+    assert again.steps() == [1, 2]
+    assert again.load_newest().step == 2
+
+
 def test_checkpoints_of_a_future_that_was_left_are_deleted(store):
     again = CheckpointStore(store.root)
     again.save(7, GOOD)
@@ -183,7 +192,7 @@ def test_a_plain_name_names_a_file_of_the_directory_itself(tmp_path, name):
 def test_only_regular_files_are_read_and_no_link_is_followed(tmp_path, kind):
     (tmp_path / "secret").write_bytes(b"secret")
     directory = tmp_path / "d"
-    claim(directory, "f")
+    claim(directory, "f", b"" if kind == "pipe" else b"secret")
     if kind == "link":
         (directory / "f").symlink_to(tmp_path / "secret")
     elif kind == "directory":

@@ -8,10 +8,12 @@ writer; each state is put on a real disk and read by the production reader.
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import pytest
 
+from townlet_core.checkpoint.atomic import clean_leftovers, write_directory
 from townlet_core.checkpoint.manifest import read_directory
 from townlet_core.checkpoint.store import POINTER_NAME, CheckpointStore
 from townlet_core.errors import CheckpointError, DataError, MissingInputError
@@ -168,6 +170,79 @@ def problems(saves, tmp_path):
                 found = problem(path, acknowledged)
                 if found:
                     yield found
+
+
+def problems_of(calls, start, wrong, tmp_path):
+    """Yield what `wrong` finds in each state that a loss after each call from number `start` on may leave."""
+    device, seen = Device(), set()
+    for number, call in enumerate(calls, start=1):
+        device.follow(*call)
+        if number < start:
+            continue
+        for state in device.states():
+            if (state, number == len(calls)) in seen:
+                continue
+            seen.add((state, number == len(calls)))
+            path = tmp_path / f"state-{len(list(tmp_path.iterdir()))}"
+            put_on_disk(state, path)
+            found = wrong(path, last=number == len(calls))
+            if found:
+                yield f"after call {number} of {len(calls)}: {found}"
+
+
+def wrong_policy(path, *, last):
+    try:
+        contents = read_directory(path / "policy")["a"]
+    except (DataError, MissingInputError) as error:
+        return str(error)
+    return None if contents in ([b"third"] if last else [b"first", b"second", b"third"]) else f"{contents} was found"
+
+
+@pytest.mark.parametrize("left_out", range(4))
+def test_no_sync_can_be_left_out_of_a_replacement(recorder, tmp_path, left_out):
+    write_directory(recorder.root / "policy", {"a": b"first"}, filesystem=recorder)
+    start = len(recorder.calls)
+    recorder.restart_counting()
+    recorder.skip_sync = left_out
+    write_directory(recorder.root / "policy", {"a": b"third"}, replace=True, filesystem=recorder)
+    assert recorder.syncs == 4
+    assert next(problems_of(recorder.calls, start, wrong_policy, tmp_path), None) is not None
+
+
+@pytest.mark.parametrize("cleans", [False, True])
+@pytest.mark.parametrize("lives", range(15))
+def test_a_power_loss_while_a_replacement_is_repeated_after_a_kill_shows_no_half(
+    recorder, tmp_path, killed, lives, cleans
+):
+    target = recorder.root / "policy"
+    write_directory(target, {"a": b"first"}, filesystem=recorder)
+    start, recorder.lives = len(recorder.calls), lives
+    with pytest.raises(killed) if lives < 14 else nullcontext():
+        write_directory(target, {"a": b"second"}, replace=True, filesystem=recorder)
+    recorder.lives = None
+    if cleans:
+        clean_leftovers(recorder.root, filesystem=recorder)
+    write_directory(target, {"a": b"third"}, replace=True, filesystem=recorder)
+
+    assert next(problems_of(recorder.calls, start, wrong_policy, tmp_path), None) is None
+
+
+@pytest.mark.parametrize("lives", range(20))
+def test_a_power_loss_after_a_killed_save_and_another_one_loses_nothing(recorder, tmp_path, killed, lives):
+    root = recorder.root / "checkpoints"
+    CheckpointStore(root, keep_last=1, filesystem=recorder).save(1, {"a": b"weights 1"})
+    start, recorder.lives = len(recorder.calls), lives
+    with pytest.raises(killed) if lives < 19 else nullcontext():
+        CheckpointStore(root, keep_last=1, filesystem=recorder).save(2, {"a": b"weights 2"})
+    recorder.lives = None
+    again = CheckpointStore(root, keep_last=1, filesystem=recorder)
+    step = again.load_newest().step + 1
+    again.save(step, {"a": b"weights %d" % step})
+
+    def wrong(path, *, last):
+        return problem(path, step if last else 1)
+
+    assert next(problems_of(recorder.calls, start, wrong, tmp_path), None) is None
 
 
 def test_every_power_loss_is_recovered_from(recorder, tmp_path):

@@ -17,7 +17,16 @@ CheckpointStore(Path(sys.argv[1])).save(7, {"weights": b"bytes"})
 @pytest.mark.system("strace")
 def test_the_kernel_sees_the_data_synced_before_the_rename_and_the_directory_after_it(tmp_path):
     log, root = tmp_path / "log", tmp_path / "checkpoints"
-    strace = ["strace", "-f", "--seccomp-bpf", "-y", "-o", str(log), "-e", "trace=fsync,fdatasync,rename,renameat,renameat2"]
+    strace = [
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-y",
+        "-o",
+        str(log),
+        "-e",
+        "trace=fsync,fdatasync,rename,renameat,renameat2",
+    ]
     done = subprocess.run(
         [*strace, sys.executable, "-c", SAVE, str(root)], capture_output=True, check=False, text=True, timeout=120
     )

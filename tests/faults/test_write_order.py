@@ -103,6 +103,7 @@ def test_a_refused_call_of_any_number_leaves_the_old_directory_or_the_new_one(re
         assert str(target) in refused
         assert "EIO" in refused
         assert kind.startswith("remove") or not list(recorder.root.glob(".*.tmp"))
+    assert target.is_dir(), "what was set aside came back"
     assert read_directory(target)["w"] in (b"old", b"new")
     clean_leftovers(recorder.root)
     write_directory(target, {"w": b"again"}, replace=True)
