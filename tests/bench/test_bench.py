@@ -66,7 +66,7 @@ def test_speed_is_steps_over_the_time_of_whole_updates_after_the_warm_up(registr
 
 
 def seconds_of_one_update():
-    """The step clock is read twice around each of 128 steps, twice around the rollout, thrice elsewhere in an update."""
+    """The clock is read twice around each of 128 steps, twice around the rollout, thrice elsewhere in an update."""
     return 2 * 128 + 2 + 3
 
 
