@@ -16,7 +16,7 @@ from townlet_core.errors import EnvironmentFault, UsageError
 
 SEED, WORLD, NUM_WORLDS = 4, 2, 4
 ACTIONS = np.zeros((NUM_WORLDS, 1), np.int64)
-SYNC, WORKERS = {}, {"vectorization": "workers", "num_workers": 2, "step_timeout_sec": 1.0}
+SYNC, WORKERS = {}, {"vectorization": "workers", "num_workers": 2}
 
 FIELDS = {
     "raises": "step raised ZeroDivisionError: the toy broke",
@@ -111,7 +111,7 @@ def assert_gone(pids, within_sec) -> None:
 @pytest.mark.parametrize(("fault", "says"), [("killed", "ended by signal 9"), ("exits", "ended with exit code 3")])
 def test_a_worker_that_dies_is_noticed_within_a_second(make, episode_seed, fault, says) -> None:
     started = time.monotonic()
-    environment, text = run_until_fault(make, episode_seed, {**WORKERS, "step_timeout_sec": 60.0}, fault)
+    environment, text = run_until_fault(make, episode_seed, WORKERS, fault)
     assert says in text
     assert f"world {WORLD}, episode 1 (reset seed {episode_seed(SEED, WORLD, 1)}), step 3: " in text
     assert_gone(environment.worker_pids, 1)
@@ -119,7 +119,7 @@ def test_a_worker_that_dies_is_noticed_within_a_second(make, episode_seed, fault
 
 
 def test_a_worker_killed_from_outside_is_noticed_within_a_second_and_nothing_is_left(make) -> None:
-    environment = make("gymnasium:CartPole-v1", num_worlds=4, **{**WORKERS, "step_timeout_sec": 60.0})
+    environment = make("gymnasium:CartPole-v1", num_worlds=4, **WORKERS)
     environment.reset(0)
     environment.step(ACTIONS)
     os.kill(environment.worker_pids[1], signal.SIGKILL)
@@ -134,7 +134,11 @@ def test_a_worker_killed_from_outside_is_noticed_within_a_second_and_nothing_is_
 def test_a_worker_that_hangs_is_noticed_and_torn_down(make, episode_seed, fault) -> None:
     seed = episode_seed(SEED, WORLD)
     environment = make(
-        "python:toy_worlds:faulty", num_worlds=NUM_WORLDS, options={"fault": fault, "when": seed, "at": 2}, **WORKERS
+        "python:toy_worlds:faulty",
+        num_worlds=NUM_WORLDS,
+        options={"fault": fault, "when": seed, "at": 2},
+        **WORKERS,
+        step_timeout_sec=1.0,
     )
     environment.reset(SEED)
     environment.step(ACTIONS)

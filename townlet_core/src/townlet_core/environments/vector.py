@@ -98,7 +98,9 @@ class VectorEnvironment(ABC):
                 the space's bounds here). Rows of absent agents are ignored.
 
         Raises:
-            EnvironmentFault: a world raised, hung, died, or returned something outside its own spaces.
+            EnvironmentFault: a world raised, hung, died, or returned something that is not of its spaces: another
+                structure, shape or type, NaN or infinity, a category that does not exist. (The bounds of a Box are not
+                enforced: many environments leave their own by a little.)
         """
 
     def close(self) -> None:
