@@ -183,7 +183,7 @@ def problems_of(calls, start, wrong, tmp_path):
             if (state, number == len(calls)) in seen:
                 continue
             seen.add((state, number == len(calls)))
-            path = tmp_path / f"state-{len(list(tmp_path.iterdir()))}"
+            path = tmp_path / f"state-{len(seen)}"
             put_on_disk(state, path)
             found = wrong(path, last=number == len(calls))
             if found:
