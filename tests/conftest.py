@@ -2,8 +2,10 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+from distributions import Shelf
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -17,6 +19,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if missing and os.environ.get("TOWNLET_REQUIRE_SYSTEM") == "1":
         pytest.fail(f"needs {', '.join(missing)}, which is not installed; .ci/run installs it", pytrace=False)
     if missing:
-        pytest.skip(
-            f"{item.name}: needs {', '.join(missing)}, which is not installed; .ci/run requires it"
-        )
+        pytest.skip(f"{item.name}: needs {', '.join(missing)}, which is not installed; .ci/run requires it")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """An empty shelf whose distributions can be imported in this process."""
+    shelf = Shelf(tmp_path / "shelf")
+    monkeypatch.syspath_prepend(str(shelf.path))
+    return shelf

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from distributions import Shelf
 
 CARTPOLE = ("--strategy", "ppo", "--env", "gymnasium:CartPole-v1")
 SMALL = (
@@ -88,11 +87,3 @@ def townlet(tmp_path: Path) -> Program:
 def small() -> tuple[str, ...]:
     """Arguments of a small training run."""
     return SMALL
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """An empty shelf whose distributions can be imported in this process."""
-    shelf = Shelf(tmp_path / "shelf")
-    monkeypatch.syspath_prepend(str(shelf.path))
-    return shelf

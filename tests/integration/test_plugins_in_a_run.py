@@ -9,7 +9,7 @@ from townlet_core.config.load import load_config
 from townlet_core.errors import ArtefactError, ConfigError, PluginError, RunInterrupted
 from townlet_core.policy.artefact import load_artefact
 
-PLUGIN = '''
+PLUGIN = """
 from townlet_core.plugins import *
 from townlet_core.plugins import hookimpl
 TOWNLET_PLUGIN_API = (1, 0)
@@ -50,9 +50,9 @@ def townlet_run_finished(run_dir, result):
 def townlet_run_failed(run_dir, error):
     from . import parts
     parts.SEEN.append(("failed", error))
-'''
+"""
 
-PARTS = '''
+PARTS = """
 from townlet_core.config.base import Settings as Base
 from townlet_core.dto.base import TrainingResultBase
 from townlet_core.environments.build import make_environment as build
@@ -112,7 +112,7 @@ class Bad:
         raise OSError("no such server")
     def close(self):
         pass
-'''
+"""
 
 SMALL = ["strategies.ppo.num_steps=16", "strategies.ppo.num_epochs=1", "strategies.ppo.total_steps=300"]
 
@@ -220,7 +220,7 @@ def test_a_damaged_newest_checkpoint_is_skipped_when_a_run_is_resumed(tmp_path):
     trainer = orchestrator(tmp_path, "training.checkpoint_every=1")
     trainer.run_ppo()
     run = trainer.run_directory
-    newest = sorted((run.path / "checkpoints").glob("0*"))[-1]
+    newest = max((run.path / "checkpoints").glob("0*"))
     data = bytearray((newest / "state.safetensors").read_bytes())
     data[-1] ^= 1
     (newest / "state.safetensors").write_bytes(bytes(data))

@@ -33,7 +33,9 @@ def test_a_policy_is_evaluated_without_torch_and_twice_the_same(townlet, small):
     assert townlet("train", *small, "--run-dir", "run", "--set", "strategies.ppo.total_steps=500").returncode == 0
     first = townlet("evaluate", "run", "--episodes", "7", "--json", torch=False)
     assert first.returncode == 0, first.stderr
-    second = townlet("evaluate", "run/policy", "--env", "gymnasium:CartPole-v1", "--episodes", "5", "--json", torch=False)
+    second = townlet(
+        "evaluate", "run/policy", "--env", "gymnasium:CartPole-v1", "--episodes", "5", "--json", torch=False
+    )
     seven, five = json.loads(first.stdout)["episodes"], json.loads(second.stdout)["episodes"]
     assert len(seven) == 7
     assert seven[:5] == five

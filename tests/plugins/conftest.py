@@ -1,12 +1,6 @@
-"""Real little distributions, written with real metadata to a directory that goes on `sys.path` or `PYTHONPATH`."""
+"""Sources of plugins: good ones, and one for each way of being broken."""
 
-import itertools
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -27,54 +21,6 @@ def townlet_strategies():
 def strategy_plugin(name: str, requires: tuple[str, ...] = ()) -> str:
     """Source of a plugin that offers one strategy, whose targets exist everywhere."""
     return HEADER + STRATEGY.format(name=name, requires=requires)
-
-
-class Shelf:
-    """A directory of installed distributions."""
-
-    _numbers = itertools.count()
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir(exist_ok=True)
-
-    def install(self, distribution: str, source: str, *, point: str = "mine", version: str = "1.2") -> str:
-        """Write a package with one module `plugin` and the metadata of an installed wheel; return the package."""
-        package = f"{re.sub('[-.]', '_', distribution)}_{next(self._numbers)}_{os.getpid()}"
-        (self.path / package).mkdir()
-        (self.path / package / "__init__.py").write_text("")
-        (self.path / package / "plugin.py").write_text(source)
-        self.write_metadata(distribution, f"[townlet]\n{point} = {package}.plugin\n", version=version)
-        return package
-
-    def write_metadata(self, distribution: str, entry_points: str, *, version: str = "1.2") -> Path:
-        """Write the dist-info directory of a distribution."""
-        info = self.path / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n\nName: no\n")
-        (info / "entry_points.txt").write_text(entry_points)
-        (info / "INSTALLER").write_text("pip\n")
-        (info / "RECORD").write_text("")
-        return info
-
-    def townlet(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run the program in a process of its own that sees these distributions."""
-        return subprocess.run(
-            [sys.executable, "-m", "townlet_core", *arguments],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(self.path), *sys.path]), "NO_COLOR": "1", **environ},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """An empty shelf whose distributions can be imported in this process."""
-    shelf = Shelf(tmp_path / "shelf")
-    monkeypatch.syspath_prepend(str(shelf.path))
-    return shelf
 
 
 @pytest.fixture
