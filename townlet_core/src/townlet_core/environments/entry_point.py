@@ -22,7 +22,7 @@ from townlet_core.environments.action_codec import ActionCodec
 from townlet_core.environments.block_arrays import BlockLayout
 from townlet_core.environments.faults import FieldError, Place
 from townlet_core.environments.gymnasium_adapter import seed_lists
-from townlet_core.environments.leaf_writers import RowCheck, batch_leaves
+from townlet_core.environments.leaf_writers import BatchReader, RowCheck
 from townlet_core.environments.limits import require_memory
 from townlet_core.environments.vector import AutoresetMode, EnvironmentStep, VectorEnvironment
 from townlet_core.errors import ConfigError, EnvironmentFault, UnavailableError, UsageError
@@ -69,7 +69,7 @@ class GymnasiumEntryPoint(VectorEnvironment):
         except BaseException:
             self._vector.close()
             raise
-        self._space = space
+        self._reader = BatchReader(space, num_worlds)
         self._codec = ActionCodec(action_space, num_worlds)
         self._num_actions = action_count(action_space)
         self._check = RowCheck(space)
@@ -142,7 +142,7 @@ class GymnasiumEntryPoint(VectorEnvironment):
     ) -> EnvironmentStep:
         """Return what the worlds gave as a step, or raise: nothing of a faulty batch is shown."""
         try:
-            leaves = batch_leaves(self._space, observations, self.num_worlds)
+            leaves = self._reader.read(observations)
             reward_column = np.array(_column("rewards", rewards, self.num_worlds, "biuf"), np.float32)
             ended_column, cut_column = (
                 _column(name, flags, self.num_worlds, "b")

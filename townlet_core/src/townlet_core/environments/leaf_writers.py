@@ -100,22 +100,42 @@ def _converted(name: str, value: Any, shape: Any, dtype: np.dtype[Any]) -> Array
     return converted
 
 
-def batch_leaves(space: Space, observations: Any, num_worlds: int) -> tuple[Array, ...]:
-    """Return a whole batch of observations as arrays of the leaves' dtypes, (N, ...) each.
+class BatchReader:
+    """Turns a whole batch of observations into arrays of the leaves' dtypes.
 
-    Raises:
-        FieldError: it has another structure, shape or type than N observations of `space`.
+    Args:
+        space: of one observation, as the environment gives it.
+        num_worlds: N.
     """
-    try:
-        values = leaf_values(space, observations)
-    except (KeyError, TypeError) as error:
-        raise FieldError("observation", f"does not fit its space: {type(error).__name__}: {error}") from error
-    leaves = []
-    for (name, leaf), origin, value in zip(flatten_space(space).items(), leaf_origins(space), values, strict=True):
-        start = leaf_start(origin)
-        batch = _converted(name, value, (num_worlds, *(origin.shape or ())), np.dtype(origin.dtype))
-        leaves.append(np.asarray(batch if start is None else batch - start, leaf.dtype))
-    return tuple(leaves)
+
+    def __init__(self, space: Space, num_worlds: int) -> None:
+        self._space = space
+        self._parts = [
+            (
+                name,
+                (num_worlds, *(origin.shape or ())),
+                np.dtype(origin.dtype),
+                leaf_start(origin),
+                np.dtype(leaf.dtype),
+            )
+            for (name, leaf), origin in zip(flatten_space(space).items(), leaf_origins(space), strict=True)
+        ]
+
+    def read(self, observations: Any) -> tuple[Array, ...]:
+        """Return (N, ...) for each leaf.
+
+        Raises:
+            FieldError: the batch has another structure, shape or type than N observations of the space.
+        """
+        try:
+            values = leaf_values(self._space, observations)
+        except (KeyError, TypeError) as error:
+            raise FieldError("observation", f"does not fit its space: {type(error).__name__}: {error}") from error
+        leaves = []
+        for (name, shape, dtype, start, seen), value in zip(self._parts, values, strict=True):
+            batch = _converted(name, value, shape, dtype)
+            leaves.append(np.asarray(batch if start is None else batch - start, seen))
+        return tuple(leaves)
 
 
 class RowCheck:
