@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import forward_sums, lives
 
 from townlet_strategies_ppo.advantages import explained_variance, generalized_advantages
 
@@ -30,48 +29,6 @@ def advantages_of(rollout: dict, *, gamma: float = 0.9, gae_lambda: float = 0.95
     rewards, values = rollout["rewards"], rollout["values"]
     rest = {name: array for name, array in rollout.items() if name not in ("rewards", "values")}
     return generalized_advantages(rewards, values, gamma=gamma, gae_lambda=gae_lambda, **rest)
-
-
-def lives(rollout: dict, world: int, agent: int) -> list[tuple[list[int], float]]:
-    """Cut one slot's steps into lives: the steps of each, and the value of what follows its last step."""
-    found: list[tuple[list[int], float]] = []
-    current: list[int] = []
-    num_steps = len(rollout["rewards"])
-    for step in range(num_steps):
-        place = (step, world, agent)
-        if not rollout["agent_mask"][place]:
-            if current:  # it left without an end being told: what its slot shows next stands in for what follows
-                found.append((current, rollout["values"][place]))
-            current = []
-            continue
-        current.append(step)
-        if rollout["terminations"][place]:
-            found.append((current, 0.0))
-            current = []
-        elif rollout["truncations"][place]:
-            found.append((current, rollout["bootstrap_values"][place]))
-            current = []
-    if current:
-        found.append((current, rollout["last_values"][world, agent]))
-    return found
-
-
-def forward_sums(rollout: dict, gamma: float, gae_lambda: float) -> np.ndarray:
-    """The definition: A[t] is the sum of (gamma lambda)^l delta[t + l] over the rest of the life."""
-    result = np.zeros_like(rollout["values"])
-    for world in range(result.shape[1]):
-        for agent in range(result.shape[2]):
-            for steps, after in lives(rollout, world, agent):
-                values = [*(rollout["values"][step, world, agent] for step in steps), after]
-                deltas = [
-                    rollout["rewards"][step, world, agent] + gamma * following - value
-                    for step, (value, following) in zip(steps, pairwise(values), strict=True)
-                ]
-                for index, step in enumerate(steps):
-                    result[step, world, agent] = sum(
-                        (gamma * gae_lambda) ** ahead * delta for ahead, delta in enumerate(deltas[index:])
-                    )
-    return result
 
 
 @pytest.mark.parametrize(

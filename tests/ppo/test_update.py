@@ -1,0 +1,257 @@
+"""One whole update against the same mathematics by hand; shards; minibatches; digests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from reference import Rows, Update, forward_sums
+from rollouts import Case, epoch_keys, make_case
+from training import context_for, train
+
+from townlet_core import randomness
+from townlet_strategies_ppo.settings import PPOSettings
+from townlet_strategies_ppo.update import METRICS
+
+STRONG = {"learning_rate": 3e-2, "num_epochs": 3, "num_minibatches": 3, "entropy_coef": 0.02, "max_grad_norm": 0.3}
+
+CASES = {
+    "categorical": ({"action_space": spaces.Discrete(4)}, {}),
+    "masked": ({"action_space": spaces.Discrete(4), "masked": True}, {"value_clip_range": 0.1}),
+    "two choices": (
+        {"action_space": spaces.MultiDiscrete([3, 2]), "masked": True, "shared_hidden": (7,), "activation": "relu"},
+        {"value_clip_range": 0.3, "normalize_advantages": False, "clip_range": 0.1},
+    ),
+    "gaussian": (
+        {"action_space": spaces.Box(-1.0, 1.0, (2,), np.float32), "shared_hidden": (4, 3), "drift": 0.05},
+        {"max_grad_norm": None, "learning_rate": 1e-2},
+    ),
+    "no hidden layers": ({"actor_hidden": (), "critic_hidden": ()}, {"clip_range": 0.5}),
+}
+
+
+def reference_update(case: Case, settings: PPOSettings, *, worlds_per_shard: int, seed: int):
+    """Make the update by hand; return its flat parameters and a row of metrics for each minibatch."""
+    buffer = case.buffer
+    fields = ("rewards", "values", "terminations", "truncations", "bootstrap_values", "last_values", "agent_mask")
+    advantages = forward_sums({name: getattr(buffer, name) for name in fields}, case.gamma, case.gae_lambda)
+    size = buffer.rewards.size
+    rows = Rows(
+        inputs=buffer.observations["observation"].reshape(size, -1),
+        actions=buffer.actions.reshape(size, *buffer.actions.shape[3:]),
+        mask=None if buffer.action_mask is None else buffer.action_mask.reshape(size, -1),
+        old_log_probs=buffer.log_probs.ravel(),
+        old_values=buffer.values.ravel(),
+        advantages=advantages.ravel(),
+        returns=(advantages + buffer.values).ravel(),
+        present=buffer.agent_mask.ravel(),
+    )
+    by_hand = Update(
+        weights={name: array.copy() for name, array in case.shape.views(case.start).items()},
+        parts=case.spec.head.counts,
+        activation=case.spec.activation,
+        learning_rate=settings.learning_rate,
+        clip_range=settings.clip_range,
+        value_clip_range=settings.value_clip_range,
+        entropy_coef=settings.entropy_coef,
+        value_coef=settings.value_coef,
+        max_grad_norm=settings.max_grad_norm,
+        epsilon=settings.adam_epsilon,
+        normalize=settings.normalize_advantages,
+    )
+    steps, worlds, agents = buffer.rewards.shape
+    num_shards = worlds // worlds_per_shard
+    numbers = np.arange(size).reshape(steps, worlds, agents)
+    keys = epoch_keys(seed, settings.num_epochs, num_shards)
+    reports = []
+    for epoch in range(settings.num_epochs):
+        shards = []
+        for shard in range(num_shards):
+            own = numbers[:, shard * worlds_per_shard : (shard + 1) * worlds_per_shard].ravel()
+            shards.append(own[randomness.permutation(keys[epoch, shard], own.size).ravel()])
+        length, parts = shards[0].size, settings.num_minibatches
+        for part in range(parts):
+            cut = slice(part * length // parts, (part + 1) * length // parts)
+            reports.append(by_hand.step(rows.of(np.concatenate([shard[cut] for shard in shards]))))
+    flat = np.concatenate([by_hand.weights[name].ravel() for name in case.shape.shapes])
+    return flat, reports
+
+
+@pytest.mark.parametrize("worlds_per_shard", [1, 2, 4])
+@pytest.mark.parametrize("name", CASES)
+def test_an_update_equals_the_one_by_hand_to_1e_10(name, worlds_per_shard) -> None:
+    case_fields, settings_fields = CASES[name]
+    case = make_case(**case_fields)
+    settings = PPOSettings(**STRONG | settings_fields)
+    parameters, metrics = case.learn(settings, worlds_per_shard=worlds_per_shard, seed=5)
+    assert parameters.dtype == np.float64
+    expected, reports = reference_update(case, settings, worlds_per_shard=worlds_per_shard, seed=5)
+    assert np.abs(parameters - case.start).max() > 0.02
+    np.testing.assert_allclose(parameters, expected, atol=1e-10, rtol=0)
+    for column in METRICS:
+        by_hand = [report[column] for report in reports]
+        np.testing.assert_allclose(metrics.columns[column], by_hand, atol=1e-10, rtol=0, err_msg=column)
+    assert 0 < metrics.mean("clip_fraction") < 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_shard_and_four_agree_to_rounding(name) -> None:
+    case_fields, settings_fields = CASES[name]
+    case = make_case(**case_fields)
+    settings = PPOSettings(**STRONG | settings_fields | {"num_minibatches": 1})  # so that the rows are the same ones
+    whole, _ = case.learn(settings, worlds_per_shard=4)
+    sharded, _ = case.learn(settings, worlds_per_shard=1)
+    np.testing.assert_allclose(sharded, whole, atol=1e-12, rtol=0)
+
+
+def test_every_row_of_every_shard_is_taken_once_in_a_pass() -> None:
+    case = make_case(steps=7, worlds=6, agents=1, absent=0.0)
+    rows = np.arange(42.0).reshape(7, 6, 1)
+    case.buffer.values[:] = rows
+    batch = case.batch(worlds_per_shard=2)
+    for num_minibatches in (1, 3, 4, 14, 99):
+        minibatches = list(batch.minibatches(epoch_keys(1, 1, 3)[0], num_minibatches))
+        taken = torch.cat([minibatch.old_values for minibatch in minibatches], dim=1)
+        for shard in range(3):
+            own = sorted(taken[shard].tolist())
+            assert own == sorted(rows[:, 2 * shard : 2 * shard + 2].ravel().tolist())
+        sizes = [minibatch.old_values.shape[1] for minibatch in minibatches]
+        assert max(sizes) - min(sizes) <= 1
+        assert len(sizes) == min(num_minibatches, 14)
+
+
+def test_a_pass_takes_all_columns_of_the_same_rows() -> None:
+    case = make_case(masked=True, absent=0.2)
+    buffer = case.buffer
+    (minibatch,) = case.batch(worlds_per_shard=2).minibatches(epoch_keys(1, 1, 2)[0], 1)
+    marks = buffer.values.ravel().tolist()
+    rows = np.array([marks.index(mark) for mark in minibatch.old_values.ravel().tolist()])
+    size = len(marks)
+    columns = {
+        "actions": buffer.actions,
+        "action_mask": buffer.action_mask,
+        "old_log_probs": buffer.log_probs,
+        "advantages": case.advantages,
+        "returns": case.advantages + buffer.values,
+        "weights": buffer.agent_mask,
+    }
+    for name, column in columns.items():
+        got = getattr(minibatch, name)
+        np.testing.assert_array_equal(got.reshape(size, *got.shape[2:]), column.reshape(size, *column.shape[3:])[rows])
+    seen = minibatch.inputs["observation"].reshape(size, 3)
+    np.testing.assert_array_equal(seen, buffer.observations["observation"].reshape(size, 3)[rows])
+    assert minibatch.count == np.count_nonzero(buffer.agent_mask)
+
+
+def test_passes_and_shards_are_shuffled_differently() -> None:
+    case = make_case(steps=16, worlds=2, agents=1)
+    batch = case.batch(worlds_per_shard=1)
+    orders = set()
+    for keys in epoch_keys(1, 3, 2):
+        (minibatch,) = batch.minibatches(keys, 1)
+        for shard in range(2):
+            own = case.buffer.log_probs[:, shard].ravel().tolist()
+            orders.add(tuple(own.index(mark) for mark in minibatch.old_log_probs[shard].tolist()))
+    assert len(orders) == 6
+
+
+def test_a_minibatch_without_a_present_row_is_skipped() -> None:
+    case = make_case(steps=4, worlds=1, agents=1, absent=0.0)
+    case.buffer.agent_mask[1:] = False
+    _, metrics = case.learn(PPOSettings(num_epochs=2, num_minibatches=4), worlds_per_shard=1)
+    assert metrics.columns["count"].tolist() == [1.0, 1.0]
+
+
+def test_short_minibatches_weigh_by_their_size_in_what_is_reported() -> None:
+    case = make_case(absent=0.4)
+    _, metrics = case.learn(PPOSettings(num_epochs=1, num_minibatches=5), worlds_per_shard=2)
+    counts, entropies = metrics.columns["count"], metrics.columns["entropy"]
+    assert np.unique(counts).size > 1
+    assert counts.sum() == np.count_nonzero(case.buffer.agent_mask)
+    assert metrics.mean("entropy") == pytest.approx((counts * entropies).sum() / counts.sum(), abs=1e-15)
+
+
+def test_absent_rows_change_nothing() -> None:
+    case = make_case()
+    settings = PPOSettings(**STRONG)
+    before, _ = case.learn(settings, worlds_per_shard=2)
+    absent = ~case.buffer.agent_mask
+    case.buffer.observations["observation"][absent] = 9.0
+    case.buffer.log_probs[absent] = -50.0
+    case.buffer.values[absent] = 1e3
+    case.buffer.actions[absent] = 0
+    case.advantages[absent] = 1e3
+    after, _ = case.learn(settings, worlds_per_shard=2)
+    np.testing.assert_array_equal(after, before)
+
+
+def test_the_passes_end_when_the_target_kl_is_passed() -> None:
+    case = make_case(drift=0.0)
+    fields = STRONG | {"num_epochs": 6}
+    _, free = case.learn(PPOSettings(**fields), worlds_per_shard=2)
+    _, stopped = case.learn(PPOSettings(**fields, target_kl=1e-3), worlds_per_shard=2)
+    assert (free.num_epochs, free.stop_reason) == (6, "epochs")
+    assert stopped.stop_reason == "target_kl"
+    made = stopped.num_epochs
+    assert 1 <= made < 6
+    passes = [
+        np.average(free.columns["kl_k3"][first : first + 3], weights=free.columns["count"][first : first + 3])
+        for first in range(0, 18, 3)
+    ]
+    assert passes[made - 1] > 1e-3
+    assert all(kl <= 1e-3 for kl in passes[: made - 1])
+    assert stopped.last_epoch == 3 * (made - 1)
+
+
+RUN = {"total_steps": 256, "num_steps": 16, "num_epochs": 2, "num_minibatches": 2}
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Taxi-v4"])
+def test_the_ratio_is_1_in_the_first_minibatch_of_an_update(tmp_path, name, monkeypatch) -> None:
+    import townlet_strategies_ppo.strategy as module
+
+    seen = []
+
+    def spy(*arguments, **fields):
+        metrics = original(*arguments, **fields)
+        seen.append(metrics)
+        return metrics
+
+    original = module.update
+    monkeypatch.setattr(module, "update", spy)
+    train(tmp_path, name=f"gymnasium:{name}", settings=RUN | {"normalize_observations": True})
+    assert len(seen) >= 2
+    for metrics in seen:
+        assert metrics.columns["clip_fraction"][0] == 0.0
+        assert abs(metrics.columns["kl"][0]) < 1e-6
+        assert abs(metrics.columns["kl_k3"][0]) < 1e-6
+        assert metrics.columns["kl_k3"][-1] != 0.0
+
+
+def digest_of(tmp_path, **fields) -> str:
+    return train(tmp_path, name="gymnasium:CartPole-v1", settings=RUN, **fields).result.policy_digest
+
+
+def test_a_seed_gives_the_same_bytes_twice_and_another_seed_others(tmp_path) -> None:
+    first = digest_of(tmp_path / "a", seed=3)
+    assert digest_of(tmp_path / "b", seed=3) == first
+    assert digest_of(tmp_path / "c", seed=4) != first
+
+
+def test_workers_give_the_same_weights_as_one_process(tmp_path) -> None:
+    here = digest_of(tmp_path / "a", worlds_per_shard=2)
+    assert digest_of(tmp_path / "b", worlds_per_shard=2, vectorization="workers", num_workers=2) == here
+
+
+def test_the_number_of_worlds_in_a_shard_is_part_of_the_experiment(tmp_path) -> None:
+    assert digest_of(tmp_path / "a", worlds_per_shard=2) != digest_of(tmp_path / "b", worlds_per_shard=8)
+
+
+def test_a_run_counts_what_it_did(tmp_path) -> None:
+    trained = train(tmp_path, name="gymnasium:CartPole-v1", settings=RUN)
+    assert [record["agent_steps"] for record in trained.records] == [128, 256]
+    assert [record["epoch"] for record in trained.records] == [1, 2]
+    assert trained.records[-1]["steps"] == 2 * 2 * 2
+    assert trained.result.policy_digest == trained.records[-1]["policy_digest"]
+    assert context_for(None).config.training.seed == 1
