@@ -52,11 +52,11 @@ def command(
     stochastic: bool,
     as_json: bool,
 ) -> None:
-    r"""Run POLICY, the directory of an artefact or of a run, once for each of a list of seeds.
+    """Run POLICY, the directory of an artefact or of a run, once for each of a list of seeds.
 
     \b
     townlet evaluate runs/20261123-064108-ppo-ab12 --episodes 100
-    """
+    """  # noqa: D301  (backslash-b is click's mark for lines that stay apart)
     from townlet_core.orchestrator.evaluate import evaluate_artefact
 
     result = evaluate_artefact(

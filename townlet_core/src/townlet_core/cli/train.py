@@ -43,7 +43,7 @@ def command(
     as_json: bool,
     **given: Any,
 ) -> None:
-    r"""Train a policy.
+    """Train a policy.
 
     CONFIG is a YAML or JSON file, which 'townlet config init' writes; every value can be set with --set as well.
 
@@ -51,7 +51,7 @@ def command(
     townlet train --strategy ppo --env gymnasium:CartPole-v1
     townlet train run.yaml --set strategies.ppo.learning_rate=0.001
     townlet train --resume --run-dir runs/20261123-064108-ppo-ab12
-    """
+    """  # noqa: D301  (backslash-b is click's mark for lines that stay apart)
     from townlet_core.orchestrator import TrainingOrchestrator
 
     loaded = _load(state, config, run_dir=run_dir, resume=resume, device=device, **given)
