@@ -6,7 +6,7 @@ import pytest
 
 from townlet_core import PolicyTrainingOrchestrator, TrainingOrchestrator
 from townlet_core.config.load import load_config
-from townlet_core.errors import ArtefactError, ConfigError, PluginError, RunInterrupted
+from townlet_core.errors import ArtefactError, ConfigError, PluginError, RunInterrupted, TownletWarning
 from townlet_core.policy.artefact import load_artefact
 
 PLUGIN = """
@@ -226,7 +226,8 @@ def test_a_damaged_newest_checkpoint_is_skipped_when_a_run_is_resumed(tmp_path):
     (newest / "state.safetensors").write_bytes(bytes(data))
     run.write_record(run.record().model_copy(update={"status": "interrupted"}))
     again = orchestrator(tmp_path, "training.checkpoint_every=1", run_dir=run.path, resume=True)
-    result = again.run_ppo()
+    with pytest.warns(TownletWarning, match="skipped.*state.safetensors"):
+        result = again.run_ppo()
     epochs = [json.loads(line)["epoch"] for line in run.telemetry_path.read_text().splitlines()]
     assert epochs == list(range(1, result.epoch + 1))
     assert result.num_resumes == 1

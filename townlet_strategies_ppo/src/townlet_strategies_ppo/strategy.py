@@ -5,6 +5,7 @@ Legend: T steps, N worlds, A agents per world, S shards.
 
 from __future__ import annotations
 
+import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from townlet_core.config.base import settings_from
 from townlet_core.config.dump import config_digest
 from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO, flatten_record
-from townlet_core.errors import ArtefactError, CheckpointError, RunInterrupted
+from townlet_core.errors import ArtefactError, CheckpointError, RunInterrupted, TownletWarning
 from townlet_core.policy.inputs import prepare
 from townlet_core.policy.spec import EncoderSpec, PolicySpec
 from townlet_core.torch.device import resolve_device
@@ -65,6 +66,8 @@ class _Run:
         self.num_shards = environment.num_worlds // self.worlds_per_shard
         self.device = resolve_device(context.config.training.device)
         self.record: PPOTelemetry | None = None
+        keep = context.config.training.keep_checkpoints
+        self.checkpoints = None if context.run is None else context.run.checkpoints(keep)
         spec = _spec(environment, settings)
         initial = context.initial_policy
         if initial is not None:
@@ -211,19 +214,20 @@ class _Run:
         )
 
     def _save(self) -> None:
-        run, telemetry = self.context.run, self.context.telemetry
-        if run is None or self.record is None:
+        telemetry = self.context.telemetry
+        if self.checkpoints is None or self.record is None:
             return
         if telemetry is not None:
             self.learner.state.telemetry_offset = telemetry.sync()
         files = self.learner.checkpoint() | {RECORD_FILE: self.record.model_dump_json(indent=1).encode()}
-        run.checkpoints(self.context.config.training.keep_checkpoints).save(self.learner.state.update, files)
+        self.checkpoints.save(self.learner.state.update, files)
 
     def _resume(self) -> None:
-        run = self.context.run
-        loaded = None if run is None else run.checkpoints(self.context.config.training.keep_checkpoints).load_newest()
+        loaded = None if self.checkpoints is None else self.checkpoints.load_newest()
         if loaded is None:
             return
+        for reason in loaded.skipped:
+            warnings.warn(f"a newer checkpoint was skipped: {reason}", TownletWarning, stacklevel=2)
         self.learner.restore(loaded.files, where=str(loaded.path))
         try:
             self.record = PPOTelemetry.model_validate_json(loaded.files[RECORD_FILE])
