@@ -161,11 +161,15 @@ def test_the_forward_pass_is_what_a_textbook_writes():
     rng = np.random.default_rng(1)
     weights = random_weights(spec, rng)
     rows = rng.normal(size=(2, 1, 3)).astype(np.float32)
-    decision = NumpyPolicy(spec, FlattenEncoder(), weights, {}).act({"observation": rows}, None, np.ones((2, 1), bool), None)
+    decision = NumpyPolicy(spec, FlattenEncoder(), weights, {}).act(
+        {"observation": rows}, None, np.ones((2, 1), bool), None
+    )
     w = {name: value.astype(np.float64) for name, value in weights.items()}
     shared = np.maximum(rows[:, 0] @ w["shared.0.weight"] + w["shared.0.bias"], 0)
     actor = np.maximum(shared @ w["actor.0.weight"] + w["actor.0.bias"], 0) @ w["actor.1.weight"] + w["actor.1.bias"]
-    critic = np.maximum(shared @ w["critic.0.weight"] + w["critic.0.bias"], 0) @ w["critic.1.weight"] + w["critic.1.bias"]
+    critic = (
+        np.maximum(shared @ w["critic.0.weight"] + w["critic.0.bias"], 0) @ w["critic.1.weight"] + w["critic.1.bias"]
+    )
     probabilities = np.exp(actor) / np.exp(actor).sum(axis=1, keepdims=True)
     assert decision.actions[:, 0].tolist() == actor.argmax(axis=1).tolist()
     assert np.exp(decision.log_probs[:, 0]) == pytest.approx(probabilities.max(axis=1), rel=1e-5)

@@ -1,7 +1,10 @@
 """The network in torch: the forward pass of `policy.network` over one flat parameter vector.
 
 For each minibatch every shard gets its own (stride-free) copy of the weights as leaves, so that autograd returns one
-gradient per shard; they are summed in shard order. Products are made per shard and never mix shards.
+gradient per shard; they are summed in shard order. Products are made per shard and never mix shards, so a shard's bytes
+are the same in any stack of two and more, as long as its rows are a multiple of 4: the kernels' last bits depend on an
+operand's address modulo 16. A stack of one takes other kernels (a product with one output differs), so a process that
+holds one of several shards has to stack it with a second.
 
 Legend: S shards, B rows of a shard, P parameters, K outputs of the actor.
 """
