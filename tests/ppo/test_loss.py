@@ -1,0 +1,281 @@
+"""The loss, its derivatives and the distributions under it, against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rollouts import CPU, make_case
+
+from townlet_core.policy.encoder import built_in_encoder
+from townlet_core.policy.heads import ActionHead
+from townlet_core.torch.heads import log_prob_and_entropy, masked_log_softmax
+from townlet_core.torch.network import NetworkOutputs, TorchNetwork
+from townlet_strategies_ppo.loss import LossCoefficients, LossTerms, normalized_advantages, ppo_loss
+
+F64 = torch.float64
+POLICY_ONLY = LossCoefficients(0.2, None, 0.0, 0.0)
+
+
+def loss_of(log_probs: torch.Tensor, advantages, *, old=None, coefficients=POLICY_ONLY, **fields) -> LossTerms:
+    """The loss of one shard; what is not given is 0, and every row is present."""
+    zeros = torch.zeros_like(log_probs.detach())
+    given = {
+        "old_log_probs": zeros if old is None else old,
+        "old_values": zeros,
+        "returns": zeros,
+        "weights": torch.ones_like(zeros),
+        "count": zeros.numel(),
+    } | fields
+    values = given.pop("values", zeros)
+    entropies = given.pop("entropies", zeros)
+    return ppo_loss(
+        log_probs,
+        entropies,
+        values,
+        advantages=torch.as_tensor(advantages, dtype=F64).reshape(zeros.shape),
+        coefficients=coefficients,
+        **given,
+    )
+
+
+def test_at_ratio_1_the_gradient_is_that_of_the_plain_policy_gradient() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(1, 50, 4, dtype=F64, requires_grad=True)
+    actions = torch.randint(4, (1, 50))
+    advantages = torch.randn(1, 50, dtype=F64)
+    picked = masked_log_softmax(logits, None).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    (surrogate,) = torch.autograd.grad(
+        loss_of(picked, advantages, old=picked.detach()).total, logits, retain_graph=True
+    )
+    (plain,) = torch.autograd.grad(-(picked * advantages).mean(), logits)
+    np.testing.assert_allclose(surrogate, plain, atol=1e-15)
+
+
+@settings(deadline=None)
+@given(
+    ratio=st.floats(0.05, 4).filter(lambda ratio: min(abs(ratio - 0.8), abs(ratio - 1.2)) > 1e-6),
+    advantage=st.floats(-5, 5).filter(lambda advantage: abs(advantage) > 1e-3),
+)
+def test_the_gradient_is_0_exactly_where_the_ratio_has_gone_far_enough(ratio, advantage) -> None:
+    log_probs = torch.tensor([[math.log(ratio)]], dtype=F64, requires_grad=True)
+    terms = loss_of(log_probs, [[advantage]])
+    (gradient,) = torch.autograd.grad(terms.total, log_probs)
+    far_enough = (advantage > 0 and ratio > 1.2) or (advantage < 0 and ratio < 0.8)
+    if far_enough:
+        assert gradient.item() == 0.0
+    else:
+        assert gradient.item() == pytest.approx(-advantage * ratio, rel=1e-9)
+    assert terms.clip_fraction.item() == float(abs(ratio - 1) > 0.2)
+    assert terms.kl.item() == pytest.approx(-math.log(ratio), abs=1e-12)
+    assert terms.kl_k3.item() == pytest.approx(ratio - 1 - math.log(ratio), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "expected", "slope"),
+    [
+        (3.0, None, 2.0, 2.0),  # 0.5 (3 - 1)^2
+        (3.0, 0.5, 2.0, 2.0),  # the clipped one, 2.5, is nearer to the target: the greater error counts
+        (-1.0, 0.5, 2.0, -2.0),
+        (0.8, 0.5, 0.125, 0.0),  # old 0, held at 0.5: moved far enough towards 1, no more gradient
+        (0.4, 0.5, 0.18, -0.6),  # within the limit
+    ],
+)
+def test_the_value_loss_is_the_greater_of_the_free_and_the_held_error(value, limit, expected, slope) -> None:
+    values = torch.tensor([[value]], dtype=F64, requires_grad=True)
+    terms = loss_of(
+        torch.zeros(1, 1, dtype=F64),
+        [[0.0]],
+        values=values,
+        returns=torch.ones(1, 1, dtype=F64),
+        coefficients=LossCoefficients(0.2, limit, 0.0, 0.25),
+    )
+    assert terms.value.item() == pytest.approx(expected)
+    assert terms.total.item() == pytest.approx(0.25 * expected)
+    (gradient,) = torch.autograd.grad(terms.total, values)
+    assert gradient.item() == pytest.approx(0.25 * slope)
+
+
+@pytest.mark.parametrize("value_clip_range", [None, 0.2])
+@pytest.mark.parametrize(
+    "space",
+    [spaces.Discrete(4), spaces.MultiDiscrete([3, 2]), spaces.Box(-1.0, 1.0, (2,), np.float32)],
+    ids=["categorical", "multi", "gaussian"],
+)
+def test_the_whole_loss_has_the_gradient_of_finite_differences(space, value_clip_range) -> None:
+    case = make_case(
+        space, masked=not isinstance(space, spaces.Box), steps=3, worlds=2, agents=1, drift=0.1, absent=0.2
+    )
+    network = TorchNetwork(case.spec, built_in_encoder("flatten"), case.start, device=CPU)
+    (minibatch,) = case.batch(worlds_per_shard=1).minibatches(np.arange(2, dtype=np.uint64), 1)
+
+    def total(*leaves: torch.Tensor) -> torch.Tensor:
+        weights = dict(zip(case.shape.shapes, leaves, strict=True))
+        outputs = network(weights, minibatch.inputs)
+        log_probs, entropies = log_prob_and_entropy(case.spec.head, outputs, minibatch.actions, minibatch.action_mask)
+        return ppo_loss(
+            log_probs,
+            entropies,
+            outputs.values,
+            old_log_probs=minibatch.old_log_probs,
+            old_values=minibatch.old_values,
+            advantages=minibatch.advantages,
+            returns=minibatch.returns,
+            weights=minibatch.weights,
+            count=minibatch.count,
+            coefficients=LossCoefficients(0.2, value_clip_range, 0.03, 0.5),
+        ).total
+
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in network.shard_weights(2).values()]
+    assert torch.autograd.gradcheck(total, leaves, eps=1e-6, atol=1e-7)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), rows=st.integers(1, 20))
+def test_k3_is_never_negative(seed, rows) -> None:
+    rng = np.random.default_rng(seed)
+    new, old = (torch.from_numpy(rng.normal(size=(1, rows)) * 3) for _ in range(2))
+    assert loss_of(new, np.zeros((1, rows)), old=old).kl_k3.item() >= 0.0
+
+
+def test_k3_and_the_mean_difference_estimate_the_kl_divergence() -> None:
+    old, new = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.4, 0.2])
+    exact = float((old * np.log(old / new)).sum())
+    counts = np.array([50, 30, 20])  # a sample that is the expectation
+    old_log_probs, new_log_probs = (torch.from_numpy(np.log(p).repeat(counts)[None]) for p in (old, new))
+    terms = loss_of(new_log_probs, np.zeros((1, 100)), old=old_log_probs)
+    assert terms.kl.item() == pytest.approx(exact, abs=1e-12)
+    assert terms.kl_k3.item() == pytest.approx(exact, abs=1e-12)
+
+
+def test_absent_rows_are_in_no_term() -> None:
+    weights = torch.tensor([[1.0, 0.0, 1.0]], dtype=F64)
+    log_probs = torch.tensor([[0.1, -1e9, -0.1]], dtype=F64, requires_grad=True)
+    values = torch.tensor([[1.0, 1e6, 2.0]], dtype=F64, requires_grad=True)
+    entropies = torch.tensor([[0.3, 1e6, 0.5]], dtype=F64)
+    terms = loss_of(
+        log_probs,
+        [[1.0, 1e6, -2.0]],
+        values=values,
+        entropies=entropies,
+        weights=weights,
+        count=2,
+        coefficients=LossCoefficients(0.2, None, 0.1, 0.5),
+    )
+    policy = -(math.exp(0.1) - 2 * math.exp(-0.1)) / 2
+    assert terms.policy.item() == pytest.approx(policy)
+    assert terms.value.item() == pytest.approx(0.5 * (1 + 4) / 2)
+    assert terms.entropy.item() == pytest.approx(0.4)
+    assert terms.total.item() == pytest.approx(policy + 0.5 * 1.25 - 0.1 * 0.4)
+    for gradient in torch.autograd.grad(terms.total, [log_probs, values]):
+        assert gradient[0, 1].item() == 0.0
+
+
+def test_a_minibatch_of_uneven_shards_is_one_mean_and_not_a_mean_of_means() -> None:
+    weights = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]], dtype=F64)
+    entropies = torch.tensor([[1.0, 2.0, 3.0], [10.0, 0.0, 0.0]], dtype=F64)
+    terms = loss_of(torch.zeros(2, 3, dtype=F64), np.zeros((2, 3)), entropies=entropies, weights=weights, count=4)
+    assert terms.entropy.item() == 4.0
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), shards=st.integers(1, 3), rows=st.integers(1, 8))
+def test_advantages_are_normalised_over_present_rows_with_n_minus_1(seed, shards, rows) -> None:
+    rng = np.random.default_rng(seed)
+    advantages = rng.normal(size=(shards, rows)) * 5 + 3
+    present = rng.random((shards, rows)) < 0.7
+    present[0, 0] = True
+    count = int(present.sum())
+    got, deviation = normalized_advantages(torch.from_numpy(advantages), torch.from_numpy(present * 1.0), count)
+    if count == 1:
+        np.testing.assert_array_equal(got.numpy(), advantages)
+        assert deviation.item() == 0.0
+        return
+    own = advantages[present]
+    assert deviation.item() == pytest.approx(own.std(ddof=1), rel=1e-12)
+    np.testing.assert_allclose(got.numpy()[present], (own - own.mean()) / (own.std(ddof=1) + 1e-8), atol=1e-12)
+    assert (got.numpy()[~present] == 0).all()
+
+
+def test_equal_advantages_become_0_and_not_infinite() -> None:
+    got, deviation = normalized_advantages(torch.full((1, 4), 3.0, dtype=F64), torch.ones(1, 4, dtype=F64), 4)
+    assert (got == 0).all()
+    assert deviation == 0
+
+
+def head_terms(space, outputs: np.ndarray, actions, *, mask=None, log_std=None) -> tuple[np.ndarray, np.ndarray]:
+    rows = torch.from_numpy(outputs)[None]
+    log_std = None if log_std is None else torch.tensor(log_std, dtype=F64)[None]
+    log_prob, entropy = log_prob_and_entropy(
+        ActionHead.for_space(space),
+        NetworkOutputs(rows, torch.zeros(rows.shape[:2], dtype=F64), log_std),
+        torch.as_tensor(actions)[None],
+        None if mask is None else torch.as_tensor(mask)[None],
+    )
+    return log_prob[0].numpy(), entropy[0].numpy()
+
+
+def test_a_categorical_equals_its_closed_form() -> None:
+    chances = np.array([[0.5, 0.25, 0.125, 0.125]])
+    log_prob, entropy = head_terms(spaces.Discrete(4), np.log(chances) + 7.0, [2])
+    assert log_prob == pytest.approx(-3 * math.log(2))
+    assert entropy == pytest.approx(1.75 * math.log(2))
+
+
+def test_a_uniform_choice_among_legal_actions_has_the_log_of_their_number_as_entropy() -> None:
+    mask = np.array([[True, False, True, True]])
+    log_prob, entropy = head_terms(spaces.Discrete(4), np.zeros((1, 4)), [3], mask=mask)
+    assert log_prob == pytest.approx(-math.log(3))
+    assert entropy == pytest.approx(math.log(3))
+
+
+def test_parts_of_several_choices_add_up() -> None:
+    logits = np.log(np.array([[0.5, 0.5, 0.9, 0.1]]))
+    log_prob, entropy = head_terms(spaces.MultiDiscrete([2, 2]), logits, [[1, 0]])
+    assert log_prob == pytest.approx(math.log(0.5 * 0.9))
+    assert entropy == pytest.approx(math.log(2) - 0.9 * math.log(0.9) - 0.1 * math.log(0.1))
+
+
+def test_a_gaussian_equals_torch_distributions() -> None:
+    rng = np.random.default_rng(0)
+    mean, actions, log_std = rng.normal(size=(6, 3)), rng.normal(size=(6, 3)), np.array([-1.0, 0.3, 0.0])
+    log_prob, entropy = head_terms(spaces.Box(-1, 1, (3,)), mean, actions, log_std=log_std)
+    normal = torch.distributions.Normal(torch.from_numpy(mean), torch.from_numpy(np.exp(log_std)))
+    np.testing.assert_allclose(log_prob, normal.log_prob(torch.from_numpy(actions)).sum(-1), atol=1e-12)
+    np.testing.assert_allclose(entropy, normal.entropy().sum(-1), atol=1e-12)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), dtype=st.sampled_from([torch.float32, torch.float64]))
+def test_a_masked_action_has_probability_0_and_gradient_0(seed, dtype) -> None:
+    rng = np.random.default_rng(seed)
+    logits = torch.tensor(rng.normal(size=(1, 5, 6)) * 30, dtype=dtype, requires_grad=True)
+    mask = torch.from_numpy(rng.random((1, 5, 6)) < 0.5)
+    mask[..., 2] = True
+    log_probs = masked_log_softmax(logits, mask)
+    assert (log_probs.exp()[~mask] == 0).all()
+    np.testing.assert_allclose(log_probs.exp().sum(-1).detach(), 1, rtol=1e-5)
+    log_prob, entropy = log_prob_and_entropy(
+        ActionHead.for_space(spaces.Discrete(6)),
+        NetworkOutputs(logits, torch.zeros(1, 5, dtype=dtype), None),
+        torch.full((1, 5), 2),
+        mask,
+    )
+    assert torch.isfinite(entropy).all()
+    (gradient,) = torch.autograd.grad(loss_of(log_prob.double(), rng.normal(size=5)).total + entropy.sum(), logits)
+    assert (gradient[~mask] == 0).all()
+    assert torch.isfinite(gradient).all()
+
+
+def test_what_a_masked_logit_says_does_not_matter() -> None:
+    mask = np.array([[True, True, False]])
+    logits = np.array([[0.3, -0.2, 5.0]])
+    before = head_terms(spaces.Discrete(3), logits, [0], mask=mask)
+    logits[0, 2] = 1e8
+    after = head_terms(spaces.Discrete(3), logits, [0], mask=mask)
+    np.testing.assert_array_equal(before, after)
