@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from gymnasium import spaces
+
 from townlet_core.checkpoint.atomic import write_directory
 from townlet_core.errors import ArtefactError, MissingInputError
 from townlet_core.policy.artefact import (
@@ -113,13 +114,16 @@ def test_every_flipped_byte_is_found_and_the_file_named(saved, name):
     data = path.read_bytes()
     for place in range(len(data)):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0x20]) + data[place + 1 :])
+        said = None
         try:
             loaded = load_artefact(saved)
         except ArtefactError as error:
-            assert name in str(error) or name == "manifest.json", str(error)
+            said = str(error)
+        if name == "manifest.json":  # white space and the case of a name may change without any harm
+            assert said is not None or loaded.files() == original
         else:
-            assert name == "manifest.json"
-            assert loaded.files() == original
+            assert said is not None
+            assert name in said
     path.write_bytes(data)
     assert load_artefact(saved).files() == original
 

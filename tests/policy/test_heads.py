@@ -9,6 +9,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+
 from townlet_core.errors import ConfigError, EnvironmentFault
 from townlet_core.policy import heads
 from townlet_core.policy.encoder import FlattenEncoder

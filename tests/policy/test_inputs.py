@@ -5,6 +5,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from townlet_core.policy.encoder import FlattenEncoder
 from townlet_core.policy.inputs import Moments, empty_normalizer, input_shapes, prepare
 from townlet_core.policy.numpy_policy import NumpyPolicy

@@ -6,6 +6,7 @@ import torch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from townlet_core.policy import network
 from townlet_core.policy.encoder import FlattenEncoder
 from townlet_core.policy.inputs import Moments, empty_normalizer, prepare

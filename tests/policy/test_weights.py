@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from gymnasium import spaces
+
 from townlet_core import randomness
 from townlet_core.policy.encoder import FlattenEncoder
 from townlet_core.policy.spec import PolicySpec
