@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rollouts import CPU, make_case
 
 from townlet_core.policy.encoder import built_in_encoder
-from townlet_core.policy.heads import ActionHead
+from townlet_core.policy.heads import ActionHead, act_gaussian
 from townlet_core.torch.heads import log_prob_and_entropy, masked_log_softmax
 from townlet_core.torch.network import NetworkOutputs, TorchNetwork
 from townlet_strategies_ppo.loss import LossCoefficients, LossTerms, normalized_advantages, ppo_loss
@@ -279,3 +279,18 @@ def test_what_a_masked_logit_says_does_not_matter() -> None:
     logits[0, 2] = 1e8
     after = head_terms(spaces.Discrete(3), logits, [0], mask=mask)
     np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.0, 1e3])
+def test_the_log_probability_of_a_gaussian_action_is_that_of_the_action_as_it_was_recorded(mean) -> None:
+    log_std = np.full(2, -4.0, np.float32)
+    means = np.full((1, 200, 2), mean, np.float32)
+    noise = np.random.default_rng(0).random((1, 200, 4))
+    actions, acted = act_gaussian(means, log_std, noise)
+    learned, _ = log_prob_and_entropy(
+        ActionHead.for_space(spaces.Box(-1, 1, (2,))),
+        NetworkOutputs(torch.from_numpy(means), torch.zeros(1, 200), torch.from_numpy(log_std)[None]),
+        torch.from_numpy(actions),
+        None,
+    )
+    np.testing.assert_allclose(np.exp(learned.numpy() - acted), 1.0, atol=1e-5)

@@ -14,6 +14,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 
+from townlet_core.arrays import is_finite
 from townlet_core.context import PPOState
 from townlet_core.errors import CheckpointError
 from townlet_core.policy.artefact import PolicyArtefact, PolicyDocument, Provenance
@@ -115,12 +116,19 @@ class Learner:
         return PolicyArtefact(document=document, weights=weights, normalizer=dict(self.normalizer))
 
     def checkpoint(self) -> dict[str, bytes]:
-        """Return the files of a checkpoint: everything but the running episodes."""
+        """Return the files of a checkpoint: everything but the running episodes.
+
+        Raises:
+            CheckpointError: a number is not finite; such a state is never kept.
+        """
         arrays: dict[str, Array] = {"parameters": self._flat, **self.optimizer.state()}
         for name, moments in self.normalizer.items():
             arrays |= _moment_arrays(f"normalizer.{name}", moments)
         if self.rewards is not None:
             arrays |= _moment_arrays("rewards", self.rewards.moments)
+        for name, array in arrays.items():
+            if not is_finite(array):
+                raise CheckpointError(f"'{name}' is not finite after update {self.state.update}; nothing was written")
         counters = json.dumps(asdict(self.state), indent=1, sort_keys=True) + "\n"
         return {ARRAYS_FILE: safetensors.numpy.save(arrays), COUNTERS_FILE: counters.encode()}
 

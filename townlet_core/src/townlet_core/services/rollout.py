@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from townlet_core.errors import EnvironmentFault
 from townlet_core.services.buffer import RolloutBuffer
 from townlet_core.services.noise import ActionNoise
 
@@ -105,13 +106,19 @@ class Rollout:
             buffer.rewards[index] = after.rewards
             buffer.terminations[index] = after.terminations
             buffer.truncations[index] = after.truncations
-            buffer.bootstrap_values[index] = self._bootstrap(after)
+            buffer.bootstrap_values[index] = self._bootstrap(after, agent_mask)
         return agent_mask, ended, after
 
-    def _bootstrap(self, after: EnvironmentStep) -> Array | float:
-        cut = after.truncations & ~after.terminations
-        if after.final_observations is None or not cut.any():
+    def _bootstrap(self, after: EnvironmentStep, agent_mask: Array) -> Array | float:
+        cut = after.truncations & ~after.terminations & agent_mask
+        if not cut.any():
             return 0.0
+        if after.final_observations is None:
+            world, agent = (int(index) for index in np.argwhere(cut)[0])
+            raise EnvironmentFault(
+                f"environment '{self.environment.name}': world {world}, agent {agent} was truncated, but the step "
+                "has no final_observations; without them a time limit would be taken for the end of the task"
+            )
         return np.where(cut, self.policy.values(after.final_observations), np.float32(0.0))
 
     def clear(self, ended: Array) -> None:
@@ -120,7 +127,11 @@ class Rollout:
         self.lengths[ended] = 0
 
     def fill(self, buffer: RolloutBuffer) -> RolloutStatistics:
-        """Record T steps into `buffer` and return what they amounted to."""
+        """Record T steps into `buffer` and return what they amounted to.
+
+        Raises:
+            EnvironmentFault: the environment failed, or nobody was present in all the steps.
+        """
         statistics = RolloutStatistics()
         for index in range(len(buffer.rewards)):
             agent_mask, ended, after = self.step(buffer, index)
@@ -131,6 +142,11 @@ class Rollout:
                 statistics.episode_returns.extend(self.returns[ended].tolist())
                 statistics.episode_lengths.extend(self.lengths[ended].tolist())
                 self.clear(ended)
+        if statistics.agent_steps == 0:
+            raise EnvironmentFault(
+                f"environment '{self.environment.name}': no agent was present in {len(buffer.rewards)} steps of "
+                f"{self.environment.num_worlds} worlds; there is nothing to learn from"
+            )
         buffer.last_values[:] = self.policy.values(self.current.observations)
         return statistics
 
