@@ -97,8 +97,11 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
     if data.get("agent_steps") is not None:
         lines.append(("agent-steps", f"{data['agent_steps']:,}"))
     if data.get("episode_return_mean") is not None:
-        spread = f"(last {data['episodes']} episodes, {data['episode_return_min']:g} to {data['episode_return_max']:g})"
-        lines.append(("return", f"{data['episode_return_mean']:.1f} {spread}"))
+        text = f"{data['episode_return_mean']:.1f}"
+        if data.keys() >= {"episodes", "episode_return_min", "episode_return_max"}:
+            low, high = data["episode_return_min"], data["episode_return_max"]
+            text += f" (last {data['episodes']} episodes, {low:g} to {high:g})"
+        lines.append(("return", text))
     lines.append(("seconds", f"{result.duration_sec:.1f}"))
     if result.artefact is not None:
         policy = run.path / result.artefact.path
