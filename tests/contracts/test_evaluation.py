@@ -1,0 +1,118 @@
+"""Evaluation: every seed once and in order; an episode is the same in any company."""
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from townlet_core.config.load import load_config
+from townlet_core.context import BuiltInResolver
+from townlet_core.environments.vector import AutoresetMode
+from townlet_core.errors import UsageError
+from townlet_core.policy.encoder import FlattenEncoder
+from townlet_core.policy.numpy_policy import NumpyPolicy
+from townlet_core.policy.spec import PolicySpec
+from townlet_core.policy.weights import initial_weights
+from townlet_core.services import EvaluationService
+
+SERVICE = EvaluationService()
+SEEDS = [5, 3, 9, 1, 2, 8, 3]
+
+
+def cartpole(num_worlds):
+    config = load_config(None, sets=["environment.name=gymnasium:CartPole-v1"]).config
+    return BuiltInResolver().environment(config.environment, num_worlds=num_worlds)
+
+
+def policy_for(environment):
+    spec = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)
+    return NumpyPolicy(spec, FlattenEncoder(), initial_weights(spec, FlattenEncoder(), seed=1), {})
+
+
+def evaluate_cartpole(num_worlds, seeds, **options):
+    environment = cartpole(num_worlds)
+    try:
+        return SERVICE.evaluate(policy_for(environment), environment, seeds, **options)
+    finally:
+        environment.close()
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_an_episode_does_not_depend_on_batch_size_or_neighbours(deterministic):
+    results = [
+        evaluate_cartpole(num_worlds, SEEDS, deterministic=deterministic).episodes for num_worlds in (1, 3, 7, 12)
+    ]
+    assert results[0] == results[1] == results[2] == results[3]
+    by_seed = {episode.seed: episode for episode in results[0]}
+    shuffled = evaluate_cartpole(2, sorted(set(SEEDS)), deterministic=deterministic).episodes
+    assert [by_seed[seed] for seed in sorted(set(SEEDS))] == list(shuffled)
+    assert len({episode.length for episode in results[0]}) > 1
+
+
+def test_every_seed_is_run_once_and_in_order():
+    result = evaluate_cartpole(3, SEEDS)
+    assert [episode.seed for episode in result.episodes] == SEEDS
+    assert result.episodes[1] == result.episodes[6]  # the same seed is the same episode
+    returns = [episode.episode_return for episode in result.episodes]
+    assert returns == [float(episode.length) for episode in result.episodes]
+    assert result.return_mean == pytest.approx(np.mean(returns))
+    assert result.return_std == pytest.approx(np.std(returns))
+    assert (result.return_min, result.return_max) == (min(returns), max(returns))
+    assert result.length_mean == pytest.approx(np.mean(returns))
+
+
+def test_sampling_differs_from_the_mode():
+    modes = evaluate_cartpole(4, [1, 2, 3, 4], deterministic=True)
+    samples = evaluate_cartpole(4, [1, 2, 3, 4], deterministic=False)
+    assert modes.episodes != samples.episodes
+    assert modes.deterministic
+    assert not samples.deterministic
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("num_worlds", [1, 2, 5])
+def test_only_the_first_episode_of_a_world_counts(scripted, echo, mode, num_worlds):
+    environment = scripted(num_worlds, autoreset=mode)
+    result = SERVICE.evaluate(echo(), environment, [4, 5, 6], deterministic=True)
+    assert [(episode.length, episode.episode_return, episode.truncated) for episode in result.episodes] == [
+        (2, 1.0, True)
+    ] * 3
+    assert len(environment.actions) == 2 * -(-3 // num_worlds)
+
+
+def test_a_short_last_batch_is_padded_and_its_padding_is_not_reported(scripted, echo):
+    progress = []
+    result = SERVICE.evaluate(
+        echo(), scripted(4), [1, 2, 3, 4, 5, 6], on_progress=lambda done, total: progress.append((done, total))
+    )
+    assert [episode.seed for episode in result.episodes] == [1, 2, 3, 4, 5, 6]
+    assert progress == [(4, 6), (6, 6)]
+
+
+def test_the_return_of_several_agents_is_their_mean(scripted, echo):
+    result = SERVICE.evaluate(echo(), scripted(1, 3), [1], deterministic=True)
+    assert result.episodes[0].episode_return == pytest.approx(1.0 + 2 * 0.25)
+
+
+def test_an_empty_list_of_seeds_is_an_error(scripted, echo):
+    with pytest.raises(UsageError, match="an evaluation needs at least one seed"):
+        SERVICE.evaluate(echo(), scripted(2), [])
+
+
+def test_the_result_names_the_policy_and_the_environment(scripted, echo):
+    result = SERVICE.evaluate(echo(), scripted(2), [1], policy_digest="ab")
+    assert (result.environment, result.policy_digest) == ("scripted", "ab")
+    assert result.duration_sec >= 0
+
+
+def test_a_continuous_policy_is_exact_in_any_company_too():
+    config = load_config(None, sets=["environment.name=gymnasium:Pendulum-v1"]).config
+
+    def run(num_worlds):
+        environment = BuiltInResolver().environment(config.environment, num_worlds=num_worlds)
+        assert isinstance(environment.action_space, spaces.Box)
+        try:
+            return SERVICE.evaluate(policy_for(environment), environment, [1, 2, 3], deterministic=False).episodes
+        finally:
+            environment.close()
+
+    assert run(1) == run(2) == run(3)
