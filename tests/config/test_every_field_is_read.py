@@ -67,7 +67,6 @@ def test_the_watch_sees_a_field_that_nobody_reads(monkeypatch):
 def test_real_runs_read_every_field(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason="PPO trains with torch")
     from townlet_core.orchestrator import TrainingOrchestrator
-
     from townlet_strategies_ppo.settings import PPOSettings
 
     reads = Reads().watch(monkeypatch)
