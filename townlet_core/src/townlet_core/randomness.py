@@ -105,7 +105,11 @@ def bits(keys: Keys, counters: Any) -> Keys:
 
 def uniform(keys: Keys, counters: Any = 0) -> NDArray[np.float64]:
     """Return float64 numbers in [0, 1) with 53 random bits, one for each (key, counter) after broadcasting."""
-    return (bits(keys, counters) >> _SHIFT_11).astype(np.float64) * _TO_UNIT
+    words = bits(keys, counters)
+    words >>= _SHIFT_11
+    numbers = words.astype(np.float64)
+    numbers *= _TO_UNIT
+    return numbers
 
 
 def normal(keys: Keys, count: int) -> NDArray[np.float64]:

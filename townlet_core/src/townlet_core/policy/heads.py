@@ -90,7 +90,9 @@ def sample_categorical(log_probs: Array, noise: Array | None) -> Array:
 
 def pick(log_probs: Array, actions: Array) -> Array:
     """Return the entry (...,) of `log_probs` (..., K) at `actions` (...,)."""
-    return np.take_along_axis(log_probs, actions[..., None], axis=-1)[..., 0]
+    rows = log_probs.reshape(-1, log_probs.shape[-1])
+    picked: Array = rows[np.arange(len(rows)), actions.reshape(-1)]
+    return picked.reshape(actions.shape)
 
 
 def act_categorical(head: ActionHead, logits: Array, mask: Array | None, noise: Array | None) -> tuple[Array, Array]:

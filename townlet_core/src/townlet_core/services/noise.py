@@ -33,26 +33,25 @@ class ActionNoise:
             worlds = randomness.key(np.asarray(seeds), purpose, np.zeros(num_worlds, dtype=np.int64))
         self._world_keys = worlds
         self._slots = np.arange(num_agents)
-        self._offsets = np.arange(size)
-        self._size = size
+        self._size = np.uint64(size)
         self._episode = np.zeros(num_worlds, dtype=np.int64)
-        self._tick = np.zeros(num_worlds, dtype=np.int64)
         self._keys = self._episode_keys(np.arange(num_worlds))
+        self._first = np.arange(size, dtype=np.uint64)
+        self._counters = np.tile(self._first, (num_worlds, 1, 1))
 
     def _episode_keys(self, worlds: Array) -> randomness.Keys:
         episodes = randomness.fold(self._world_keys[worlds], self._episode[worlds])
-        return randomness.fold(episodes[:, None], self._slots)
+        return randomness.fold(episodes[:, None], self._slots)[:, :, None]
 
     def next(self) -> Array:
         """Return the numbers of the current tick, (N, A, X) float64 in [0, 1), and go on to the next tick."""
-        counters = (self._tick * self._size)[:, None] + self._offsets
-        numbers = randomness.uniform(self._keys[:, :, None], counters[:, None, :])
-        self._tick += 1
+        numbers = randomness.uniform(self._keys, self._counters)
+        self._counters += self._size
         return numbers
 
     def begin_episodes(self, starts: Array) -> None:
         """Begin the next episode in the worlds where `starts` (N,) is True."""
         worlds = np.flatnonzero(starts)
         self._episode[worlds] += 1
-        self._tick[worlds] = 0
+        self._counters[worlds] = self._first
         self._keys[worlds] = self._episode_keys(worlds)

@@ -97,7 +97,7 @@ class Rollout:
             buffer.values[index] = decision.values
         after = self.environment.step(decision.actions)
         self.current = after
-        if self._noise is not None and after.episode_starts.any():
+        if self._noise is not None and np.count_nonzero(after.episode_starts):
             self._noise.begin_episodes(after.episode_starts)
         ended = (after.terminations | after.truncations) & agent_mask
         self.returns += np.where(agent_mask, after.rewards, 0.0)
@@ -106,12 +106,12 @@ class Rollout:
             buffer.rewards[index] = after.rewards
             buffer.terminations[index] = after.terminations
             buffer.truncations[index] = after.truncations
-            buffer.bootstrap_values[index] = self._bootstrap(after, agent_mask)
+            buffer.bootstrap_values[index] = self._bootstrap(after, ended)
         return agent_mask, ended, after
 
-    def _bootstrap(self, after: EnvironmentStep, agent_mask: Array) -> Array | float:
-        cut = after.truncations & ~after.terminations & agent_mask
-        if not cut.any():
+    def _bootstrap(self, after: EnvironmentStep, ended: Array) -> Array | float:
+        cut = ended & ~after.terminations
+        if not np.count_nonzero(cut):
             return 0.0
         if after.final_observations is None:
             world, agent = (int(index) for index in np.argwhere(cut)[0])
@@ -138,7 +138,7 @@ class Rollout:
             statistics.agent_steps += int(np.count_nonzero(agent_mask))
             for name, counts in after.events.items():
                 statistics.events[name] = statistics.events.get(name, 0.0) + float(counts.sum())
-            if ended.any():
+            if np.count_nonzero(ended):
                 statistics.episode_returns.extend(self.returns[ended].tolist())
                 statistics.episode_lengths.extend(self.lengths[ended].tolist())
                 self.clear(ended)
