@@ -63,6 +63,12 @@ def test_an_illegal_action_is_not_sampled_at_the_ends_of_the_unit_interval(illeg
         assert mask[heads.sample_categorical(heads.masked_log_softmax(logits, mask), np.array(noise))]
 
 
+@settings(deadline=None)
+@given(st.floats(0.5, 2.0))
+def test_the_largest_noise_stays_below_any_total(total):
+    assert ALMOST_ONE * total < total
+
+
 def test_samples_follow_the_probabilities():
     probabilities = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
     mask = probabilities > 0

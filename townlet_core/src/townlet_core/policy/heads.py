@@ -83,9 +83,9 @@ def sample_categorical(log_probs: Array, noise: Array | None) -> Array:
     if noise is None:
         return np.asarray(log_probs.argmax(axis=-1))
     cumulative = np.exp(log_probs, dtype=np.float64).cumsum(axis=-1)
-    total = cumulative[..., -1]
-    threshold = np.minimum(noise * total, np.nextafter(total, 0.0))
-    return np.asarray((cumulative <= threshold[..., None]).sum(axis=-1))
+    # noise is at most 1 - 2**-53, and the float64 product of that with any total rounds to less than the total.
+    threshold = noise[..., None] * cumulative[..., -1:]
+    return np.asarray((cumulative <= threshold).sum(axis=-1))
 
 
 def pick(log_probs: Array, actions: Array) -> Array:
