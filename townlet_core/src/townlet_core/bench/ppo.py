@@ -55,6 +55,9 @@ def measure_ppo(
 ) -> dict[str, Any]:
     """Train for a while and return one row of figures.
 
+    `steps_per_cpu_sec` is per second of this process's processor time: it can be compared between runs on a machine that
+    does other things too, and does not count worker processes.
+
     Args:
         registry: where PPO is found.
         num_worlds: CartPoles that are stepped together.
@@ -98,6 +101,7 @@ def _summary(probe: Probe, warmup: int) -> dict[str, Any]:
     return {
         "steps_per_sec": round(float(steps.sum()) / total, 1),
         "steps_per_sec_median": round(float(np.median(steps / durations)), 1),
+        "steps_per_cpu_sec": round(float(steps.sum()) / max(float(spent(probe.cpu_sec).sum()), 1e-9), 1),
         "updates": len(durations),
         "share_environment": round(environment, 3),
         "share_acting": round(rollout - environment, 3),

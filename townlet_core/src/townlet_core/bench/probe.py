@@ -6,6 +6,7 @@ instrumented ones measures any strategy that uses them, and the strategy has no 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ class Probe:
         policy: the policy that acts, once the run has begun; its weights change from update to update.
         agent_steps: agent-steps of the run so far.
         ends: the time at which each update ended. [seconds]
+        cpu_sec: processor time of this process so far, all threads, at each of them. [seconds]
         steps: `agent_steps` at each of them.
         environment_sec: time inside `VectorEnvironment.step` so far, at the end of each update. [seconds]
         rollout_sec: time inside rollouts so far, at the end of each update, the environment's included. [seconds]
@@ -47,6 +49,7 @@ class Probe:
     policy: Policy | None = None
     agent_steps: int = 0
     ends: list[float] = field(default_factory=list)
+    cpu_sec: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     environment_sec: list[float] = field(default_factory=list)
     rollout_sec: list[float] = field(default_factory=list)
@@ -57,6 +60,7 @@ class Probe:
     def log(self, record: Mapping[str, Any]) -> None:
         """Take the record of one update."""
         self.ends.append(self.clock.monotonic())
+        self.cpu_sec.append(time.process_time())
         self.agent_steps = int(record["agent_steps"])
         self.steps.append(self.agent_steps)
         self.environment_sec.append(self.in_environment)
