@@ -55,7 +55,7 @@ def measure_ppo(
 ) -> dict[str, Any]:
     """Train for a while and return one row of figures.
 
-    `steps_per_cpu_sec` is per second of this process's processor time: it can be compared between runs on a machine that
+    `steps_per_cpu_sec` is per second of this process's processor time: it can be compared on a machine that
     does other things too, and does not count worker processes.
 
     Args:
