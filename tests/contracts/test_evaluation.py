@@ -7,7 +7,7 @@ from gymnasium import spaces
 from townlet_core.config.load import load_config
 from townlet_core.context import BuiltInResolver
 from townlet_core.environments.vector import AutoresetMode
-from townlet_core.errors import UsageError
+from townlet_core.errors import EnvironmentFault, UsageError
 from townlet_core.policy.encoder import FlattenEncoder
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.spec import PolicySpec
@@ -96,6 +96,11 @@ def test_the_return_of_several_agents_is_their_mean(scripted, echo):
 def test_an_empty_list_of_seeds_is_an_error(scripted, echo):
     with pytest.raises(UsageError, match="an evaluation needs at least one seed"):
         SERVICE.evaluate(echo(), scripted(2), [])
+
+
+def test_an_episode_that_does_not_end_is_an_error_that_names_its_seed():
+    with pytest.raises(EnvironmentFault, match=r"seed 5 .* 3 steps; set environment.max_episode"):
+        evaluate_cartpole(2, [5, 6], max_steps=3)
 
 
 def test_the_result_names_the_policy_and_the_environment(scripted, echo):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from townlet_core.dto.evaluation import EpisodeResult, EvaluationResultDTO
-from townlet_core.errors import UsageError
+from townlet_core.errors import EnvironmentFault, UsageError
 from townlet_core.services.rollout import Rollout
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from townlet_core.environments.vector import VectorEnvironment
     from townlet_core.policy.base import Policy
+
+
+DEFAULT_MAX_STEPS = 1_000_000
 
 
 class EvaluationService:
@@ -32,6 +35,7 @@ class EvaluationService:
         *,
         deterministic: bool = True,
         policy_digest: str = "",
+        max_steps: int = DEFAULT_MAX_STEPS,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> EvaluationResultDTO:
         """Run every seed once.
@@ -45,11 +49,12 @@ class EvaluationService:
             seeds: the episodes.
             deterministic: take the most likely action instead of a sample.
             policy_digest: what the result says was evaluated.
+            max_steps: steps after which an episode that has not ended is an error.
             on_progress: called with (episodes done, episodes in all).
 
         Raises:
             UsageError: the list is empty.
-            EnvironmentFault: an episode failed; nothing is returned for the others.
+            EnvironmentFault: an episode failed or did not end; nothing is returned for the others.
         """
         if not seeds:
             raise UsageError("an evaluation needs at least one seed")
@@ -57,7 +62,9 @@ class EvaluationService:
         episodes: list[EpisodeResult] = []
         for first in range(0, len(seeds), environment.num_worlds):
             batch = list(seeds[first : first + environment.num_worlds])
-            episodes.extend(self._run_batch(policy, environment, batch, deterministic=deterministic))
+            episodes.extend(
+                self._run_batch(policy, environment, batch, deterministic=deterministic, max_steps=max_steps)
+            )
             if on_progress is not None:
                 on_progress(len(episodes), len(seeds))
         returns = np.array([episode.episode_return for episode in episodes])
@@ -75,7 +82,13 @@ class EvaluationService:
         )
 
     def _run_batch(
-        self, policy: Policy, environment: VectorEnvironment, seeds: list[int], *, deterministic: bool
+        self,
+        policy: Policy,
+        environment: VectorEnvironment,
+        seeds: list[int],
+        *,
+        deterministic: bool,
+        max_steps: int,
     ) -> list[EpisodeResult]:
         """Run one seed in each world until every episode has ended; worlds left over repeat the last seed, unread."""
         padded = seeds + [seeds[-1]] * (environment.num_worlds - len(seeds))
@@ -84,7 +97,7 @@ class EvaluationService:
         returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
         running, truncated = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
         running[len(seeds) :] = False
-        while running.any():
+        for _ in range(max_steps):
             _, ended, after = rollout.step()
             first_end = ended & running
             returns[first_end] = rollout.returns[first_end]
@@ -92,6 +105,14 @@ class EvaluationService:
             truncated[first_end] = (after.truncations & ~after.terminations)[first_end]
             running &= ~ended
             rollout.clear(ended)
+            if not running.any():
+                break
+        else:
+            seed = seeds[int(np.argwhere(running)[0, 0])]
+            raise EnvironmentFault(
+                f"environment '{environment.name}': the episode of seed {seed} has not ended after {max_steps:,} steps; "
+                "set environment.max_episode_steps"
+            )
         return [
             EpisodeResult(
                 seed=seed,
