@@ -181,4 +181,5 @@ def test_explained_variance_of_perfect_mean_and_constant_predictions() -> None:
     assert explained_variance(returns[::-1].copy(), returns) == pytest.approx(
         1 - np.var(returns - returns[::-1]) / np.var(returns)
     )
+    assert explained_variance(returns * 1e-3, returns * 1e-3) == 1.0
     assert explained_variance(returns, np.full(3, 2.0)) is None

@@ -77,22 +77,26 @@ def test_the_gradient_is_0_exactly_where_the_ratio_has_gone_far_enough(ratio, ad
 
 
 @pytest.mark.parametrize(
-    ("value", "limit", "expected", "slope"),
+    ("value", "limit", "expected", "slope", "old", "target"),
     [
-        (3.0, None, 2.0, 2.0),  # 0.5 (3 - 1)^2
-        (3.0, 0.5, 2.0, 2.0),  # the clipped one, 2.5, is nearer to the target: the greater error counts
-        (-1.0, 0.5, 2.0, -2.0),
-        (0.8, 0.5, 0.125, 0.0),  # old 0, held at 0.5: moved far enough towards 1, no more gradient
-        (0.4, 0.5, 0.18, -0.6),  # within the limit
+        (3.0, None, 2.0, 2.0, 0.0, 1.0),  # 0.5 (3 - 1)^2
+        (3.0, 0.5, 2.0, 2.0, 0.0, 1.0),  # the clipped one, 2.5, is nearer to the target: the greater error counts
+        (-1.0, 0.5, 2.0, -2.0, 0.0, 1.0),
+        (0.8, 0.5, 0.125, 0.0, 0.0, 1.0),  # old 0, held at 0.5: moved far enough towards 1, no more gradient
+        (0.4, 0.5, 0.18, -0.6, 0.0, 1.0),  # within the limit
+        (1.0, 0.5, 1.125, 0.0, 2.0, 0.0),  # held at 1.5 on the way down
     ],
 )
-def test_the_value_loss_is_the_greater_of_the_free_and_the_held_error(value, limit, expected, slope) -> None:
+def test_the_value_loss_is_the_greater_of_the_free_and_the_held_error(
+    value, limit, expected, slope, old, target
+) -> None:
     values = torch.tensor([[value]], dtype=F64, requires_grad=True)
     terms = loss_of(
         torch.zeros(1, 1, dtype=F64),
         [[0.0]],
         values=values,
-        returns=torch.ones(1, 1, dtype=F64),
+        old_values=torch.full((1, 1), old, dtype=F64),
+        returns=torch.full((1, 1), target, dtype=F64),
         coefficients=LossCoefficients(0.2, limit, 0.0, 0.25),
     )
     assert terms.value.item() == pytest.approx(expected)
@@ -198,7 +202,7 @@ def test_advantages_are_normalised_over_present_rows_with_n_minus_1(seed, shards
         return
     own = advantages[present]
     assert deviation.item() == pytest.approx(own.std(ddof=1), rel=1e-12)
-    np.testing.assert_allclose(got.numpy()[present], (own - own.mean()) / (own.std(ddof=1) + 1e-8), atol=1e-12)
+    np.testing.assert_allclose(got.numpy()[present], (own - own.mean()) / (own.std(ddof=1) + 1e-8), atol=1e-12, rtol=0)
     assert (got.numpy()[~present] == 0).all()
 
 
