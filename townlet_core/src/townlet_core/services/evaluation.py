@@ -110,7 +110,7 @@ class EvaluationService:
         else:
             seed = seeds[int(np.argwhere(running)[0, 0])]
             raise EnvironmentFault(
-                f"environment '{environment.name}': the episode of seed {seed} has not ended after {max_steps:,} steps; "
+                f"environment '{environment.name}': seed {seed} has not ended after {max_steps:,} steps; "
                 "set environment.max_episode_steps"
             )
         return [
