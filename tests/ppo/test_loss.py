@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rollouts import CPU, make_case
 
@@ -62,6 +62,10 @@ def test_at_ratio_1_the_gradient_is_that_of_the_plain_policy_gradient() -> None:
     ratio=st.floats(0.05, 4).filter(lambda ratio: min(abs(ratio - 0.8), abs(ratio - 1.2)) > 1e-6),
     advantage=st.floats(-5, 5).filter(lambda advantage: abs(advantage) > 1e-3),
 )
+@example(ratio=1.3, advantage=2.0)
+@example(ratio=1.3, advantage=-2.0)
+@example(ratio=0.7, advantage=2.0)
+@example(ratio=0.7, advantage=-2.0)
 def test_the_gradient_is_0_exactly_where_the_ratio_has_gone_far_enough(ratio, advantage) -> None:
     log_probs = torch.tensor([[math.log(ratio)]], dtype=F64, requires_grad=True)
     terms = loss_of(log_probs, [[advantage]])
