@@ -137,10 +137,11 @@ def test_numpy_and_torch_agree_on_random_specs(case):
         spec.head, outputs, stacked(decision.actions), None if action_mask is None else stacked(action_mask)
     )
 
+    layers = network.Layers.of(spec, weights)
     features = network.encoded(
-        NumpyOperations(), spec, FlattenEncoder(), weights, {name: values.numpy() for name, values in inputs.items()}
+        NumpyOperations(), spec, FlattenEncoder(), layers, {name: values.numpy() for name, values in inputs.items()}
     )
-    logits = network.actor_outputs(NumpyOperations(), spec, weights, features)
+    logits = network.actor_outputs(NumpyOperations(), spec, layers, features)
     assert close(logits, outputs.actor.detach().numpy()).all()
     present = agent_mask.reshape(num_shards, -1)
     assert close(decision.values, outputs.values.detach().numpy().reshape(leading)).all()

@@ -74,7 +74,8 @@ class Trained:
         """Return logits or means for a list of observations."""
         policy = self.artefact.policy()
         features = policy._features(self._shaped(observations))
-        return network.actor_outputs(NumpyOperations(), policy.spec, self.artefact.weights, features)[:, 0]
+        layers = network.Layers.of(policy.spec, self.artefact.weights)
+        return network.actor_outputs(NumpyOperations(), policy.spec, layers, features)[:, 0]
 
     def probabilities(self, observations: Any, mask: Any = None) -> np.ndarray:
         """Return the probability of each action for a list of observations."""

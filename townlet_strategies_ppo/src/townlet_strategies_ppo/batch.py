@@ -70,11 +70,14 @@ class RolloutBatch:
         self._inputs = {name: rows_of(np.ascontiguousarray(values)) for name, values in inputs.items()}
         self._actions = rows_of(buffer.actions)
         self._action_mask = None if buffer.action_mask is None else rows_of(buffer.action_mask)
-        self._old_log_probs = rows_of(buffer.log_probs)
-        self._old_values = rows_of(buffer.values)
-        self._advantages = rows_of(advantages)
-        self._returns = rows_of(advantages + buffer.values)
-        self._weights = rows_of(buffer.agent_mask.astype(np.float32))
+        columns = (
+            buffer.log_probs,
+            buffer.values,
+            advantages,
+            advantages + buffer.values,
+            buffer.agent_mask,
+        )
+        self._columns = torch.from_numpy(np.stack([column.reshape(-1) for column in columns])).to(device)
 
     def minibatches(self, keys: randomness.Keys, num_minibatches: int) -> Iterator[Minibatch]:
         """Yield every row of every shard exactly once.
@@ -97,14 +100,16 @@ class RolloutBatch:
         def take(source: torch.Tensor) -> torch.Tensor:
             return source.index_select(0, flat).reshape(*rows.shape, *source.shape[1:])
 
+        columns = self._columns.index_select(1, flat).reshape(-1, *rows.shape)
+        old_log_probs, old_values, advantages, returns, weights = columns
         return Minibatch(
             inputs={name: take(source) for name, source in self._inputs.items()},
             actions=take(self._actions),
             action_mask=None if self._action_mask is None else take(self._action_mask),
-            old_log_probs=take(self._old_log_probs),
-            old_values=take(self._old_values),
-            advantages=take(self._advantages),
-            returns=take(self._returns),
-            weights=take(self._weights),
+            old_log_probs=old_log_probs,
+            old_values=old_values,
+            advantages=advantages,
+            returns=returns,
+            weights=weights,
             count=count,
         )

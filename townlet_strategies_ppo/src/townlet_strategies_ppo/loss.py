@@ -21,6 +21,7 @@ class LossCoefficients:
     value_clip_range: float | None
     entropy_coef: float
     value_coef: float
+    normalize_advantages: bool = True
 
 
 @dataclass(frozen=True, slots=True)

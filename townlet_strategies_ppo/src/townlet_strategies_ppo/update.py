@@ -6,15 +6,17 @@ Legend: S shards, M minibatch steps made.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
 
 from townlet_core.errors import DataError
+from townlet_core.policy.backpropagation import has_closed_form
 from townlet_core.torch.adam import Adam, clip_global_norm
-from townlet_core.torch.heads import log_prob_and_entropy
-from townlet_strategies_ppo.loss import LossCoefficients, normalized_advantages, ppo_loss
+from townlet_strategies_ppo.autograd import AutogradGradient
+from townlet_strategies_ppo.closed_form import ClosedFormGradient
+from townlet_strategies_ppo.loss import LossCoefficients
 
 if TYPE_CHECKING:
     from townlet_core import randomness
@@ -23,7 +25,16 @@ if TYPE_CHECKING:
     from townlet_strategies_ppo.batch import Minibatch, RolloutBatch
     from townlet_strategies_ppo.settings import PPOSettings
 
-METRICS = ("total", "policy", "value", "entropy", "clip_fraction", "kl", "kl_k3", "grad_norm", "advantage_std", "count")
+REPORTED = ("total", "policy", "value", "entropy", "clip_fraction", "kl", "kl_k3", "advantage_std", "count")
+METRICS = (*REPORTED, "grad_norm")
+
+
+class Gradient(Protocol):
+    """Differentiates the loss of a minibatch."""
+
+    def __call__(self, minibatch: Minibatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return d loss / d parameters (P,), and the numbers that `REPORTED` names, (9,)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,78 +82,48 @@ def update(
     Raises:
         DataError: the loss or the gradient is not finite.
     """
-    coefficients = LossCoefficients(clip_range, settings.value_clip_range, settings.entropy_coef, settings.value_coef)
-    weights = network.shard_weights(batch.num_shards)
+    coefficients = LossCoefficients(
+        clip_range,
+        settings.value_clip_range,
+        settings.entropy_coef,
+        settings.value_coef,
+        settings.normalize_advantages,
+    )
+    differentiate = gradient_path(network)(network, batch.num_shards, coefficients)
     rows: list[torch.Tensor] = []
-    first, epoch, stop_reason = 0, 0, "epochs"
+    norms: list[torch.Tensor] = []
+    first, epoch = 0, 0
+    stop_reason: Literal["epochs", "target_kl"] = "epochs"
     for epoch in range(settings.num_epochs):
         first = len(rows)
-        rows.extend(
-            _step(network, optimizer, weights, minibatch, settings, coefficients, learning_rate)
-            for minibatch in batch.minibatches(epoch_keys[epoch], settings.num_minibatches)
-        )
-        if (
-            settings.target_kl is not None
-            and epoch + 1 < settings.num_epochs
-            and _kl(rows[first:]) > settings.target_kl
-        ):
+        for minibatch in batch.minibatches(epoch_keys[epoch], settings.num_minibatches):
+            gradient, row = differentiate(minibatch)
+            norms.append(clip_global_norm(gradient, settings.max_grad_norm))
+            rows.append(row)
+            optimizer.step(gradient, learning_rate=learning_rate)
+        is_last = epoch + 1 == settings.num_epochs
+        if settings.target_kl is not None and not is_last and _kl(rows[first:]) > settings.target_kl:
             stop_reason = "target_kl"
             break
-    table = torch.stack(rows).cpu().numpy().astype(np.float64)
+    reported, measured = torch.stack(rows).cpu().numpy(), torch.stack(norms).cpu().numpy()
+    table = np.column_stack([reported, measured]).astype(np.float64)
     if not np.isfinite(table).all():
         raise DataError(_describe_divergence(table))
     columns = dict(zip(METRICS, table.T, strict=True))
-    return UpdateMetrics(columns, epoch + 1, first, "target_kl" if stop_reason == "target_kl" else "epochs")
+    return UpdateMetrics(columns, epoch + 1, first, stop_reason)
 
 
-def _step(
-    network: TorchNetwork,
-    optimizer: Adam,
-    weights: dict[str, torch.Tensor],
-    minibatch: Minibatch,
-    settings: PPOSettings,
-    coefficients: LossCoefficients,
-    learning_rate: float,
-) -> torch.Tensor:
-    outputs = network(weights, minibatch.inputs)
-    log_probs, entropies = log_prob_and_entropy(network.spec.head, outputs, minibatch.actions, minibatch.action_mask)
-    advantages, deviation = normalized_advantages(minibatch.advantages, minibatch.weights, minibatch.count)
-    terms = ppo_loss(
-        log_probs,
-        entropies,
-        outputs.values,
-        old_log_probs=minibatch.old_log_probs,
-        old_values=minibatch.old_values,
-        advantages=advantages if settings.normalize_advantages else minibatch.advantages,
-        returns=minibatch.returns,
-        weights=minibatch.weights,
-        count=minibatch.count,
-        coefficients=coefficients,
-    )
-    gradient = network.gradient(terms.total, weights)
-    norm = clip_global_norm(gradient, settings.max_grad_norm)
-    optimizer.step(gradient, learning_rate=learning_rate)
-    count = torch.tensor(float(minibatch.count), device=norm.device)
-    return torch.stack(
-        [
-            terms.total.detach(),
-            terms.policy,
-            terms.value,
-            terms.entropy,
-            terms.clip_fraction,
-            terms.kl,
-            terms.kl_k3,
-            norm,
-            deviation,
-            count,
-        ]
-    )
+def gradient_path(network: TorchNetwork) -> type[ClosedFormGradient | AutogradGradient]:
+    """Return how this network is differentiated: the spec decides, and that the closed form runs on the CPU."""
+    if network.parameters.device.type == "cpu" and has_closed_form(network.spec):
+        return ClosedFormGradient
+    return AutogradGradient
 
 
 def _kl(rows: list[torch.Tensor]) -> float:
     table = torch.stack(rows)
-    counts = table[:, METRICS.index("count")]
-    return float((table[:, METRICS.index("kl_k3")] * counts).sum() / counts.sum())
+    counts = table[:, REPORTED.index("count")]
+    return float((table[:, REPORTED.index("kl_k3")] * counts).sum() / counts.sum())
 
 
 def _describe_divergence(table: Array) -> str:

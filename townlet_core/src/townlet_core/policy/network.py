@@ -5,7 +5,8 @@ Legend: S shards, B rows of a shard, K outputs of the actor.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,35 +16,62 @@ if TYPE_CHECKING:
     from townlet_core.policy.spec import PolicySpec
 
 
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """A policy's weights in the order in which the forward pass uses them; arrays or tensors, nothing is copied.
+
+    Attributes:
+        encoder: the encoder's own weights by its own names.
+        shared: (weight, bias) of the layers below actor and critic.
+        actor: (weight, bias) of the actor's layers, the last one without activation.
+        critic: the same for the critic.
+        log_std: log standard deviations of a Gaussian, else None.
+    """
+
+    encoder: Mapping[str, Any]
+    shared: tuple[tuple[Any, Any], ...]
+    actor: tuple[tuple[Any, Any], ...]
+    critic: tuple[tuple[Any, Any], ...]
+    log_std: Any
+
+    @classmethod
+    def of(cls, spec: PolicySpec, weights: Mapping[str, Any]) -> Self:
+        """Return the layers of `weights`, named as `policy.weights` names them."""
+
+        def stack(prefix: str, depth: int) -> tuple[tuple[Any, Any], ...]:
+            return tuple(
+                (weights[f"{prefix}.{index}.weight"], weights[f"{prefix}.{index}.bias"]) for index in range(depth)
+            )
+
+        return cls(
+            {name.removeprefix("encoder."): value for name, value in weights.items() if name.startswith("encoder.")},
+            stack("shared", len(spec.shared_hidden)),
+            stack("actor", len(spec.actor_hidden) + 1),
+            stack("critic", len(spec.critic_hidden) + 1),
+            weights.get("log_std"),
+        )
+
+
 def encoded(
-    operations: Operations, spec: PolicySpec, encoder: Encoder, weights: Mapping[str, Any], inputs: Mapping[str, Any]
+    operations: Operations, spec: PolicySpec, encoder: Encoder, layers: Layers, inputs: Mapping[str, Any]
 ) -> Any:
     """Return the features (S, B, F) that actor and critic share, the shared layers included."""
-    own = {name.removeprefix("encoder."): weight for name, weight in weights.items() if name.startswith("encoder.")}
-    features = encoder.encode(operations, own, inputs, spec.encoder.options)
-    return _layers(operations, spec, weights, "shared", len(spec.shared_hidden), features)
+    features = encoder.encode(operations, layers.encoder, inputs, spec.encoder.options)
+    return _hidden(operations, spec, layers.shared, features)
 
 
-def actor_outputs(operations: Operations, spec: PolicySpec, weights: Mapping[str, Any], features: Any) -> Any:
+def actor_outputs(operations: Operations, spec: PolicySpec, layers: Layers, features: Any) -> Any:
     """Return logits or means (S, B, K)."""
-    depth = len(spec.actor_hidden)
-    hidden = _layers(operations, spec, weights, "actor", depth, features)
-    return operations.linear(hidden, weights[f"actor.{depth}.weight"], weights[f"actor.{depth}.bias"])
+    return operations.linear(_hidden(operations, spec, layers.actor[:-1], features), *layers.actor[-1])
 
 
-def critic_outputs(operations: Operations, spec: PolicySpec, weights: Mapping[str, Any], features: Any) -> Any:
+def critic_outputs(operations: Operations, spec: PolicySpec, layers: Layers, features: Any) -> Any:
     """Return values (S, B)."""
-    depth = len(spec.critic_hidden)
-    hidden = _layers(operations, spec, weights, "critic", depth, features)
-    return operations.linear(hidden, weights[f"critic.{depth}.weight"], weights[f"critic.{depth}.bias"])[..., 0]
+    return operations.linear(_hidden(operations, spec, layers.critic[:-1], features), *layers.critic[-1])[..., 0]
 
 
-def _layers(
-    operations: Operations, spec: PolicySpec, weights: Mapping[str, Any], prefix: str, depth: int, hidden: Any
-) -> Any:
+def _hidden(operations: Operations, spec: PolicySpec, layers: tuple[tuple[Any, Any], ...], hidden: Any) -> Any:
     activation = operations.tanh if spec.activation == "tanh" else operations.relu
-    for index in range(depth):
-        hidden = activation(
-            operations.linear(hidden, weights[f"{prefix}.{index}.weight"], weights[f"{prefix}.{index}.bias"])
-        )
+    for weight, bias in layers:
+        hidden = activation(operations.linear(hidden, weight, bias))
     return hidden

@@ -43,7 +43,7 @@ class NumpyPolicy:
         self.noise_size = spec.head.noise_size
         self.normalizer = normalizer
         self._encoder = encoder
-        self._weights = weights
+        self._layers = network.Layers.of(spec, weights)
         self._worlds_per_shard = worlds_per_shard
         self._operations = NumpyOperations()
 
@@ -58,12 +58,12 @@ class NumpyPolicy:
         """Choose actions; see `Policy.act`."""
         del state
         features = self._features(observations)
-        logits = network.actor_outputs(self._operations, self.spec, self._weights, features).reshape(
+        logits = network.actor_outputs(self._operations, self.spec, self._layers, features).reshape(
             *agent_mask.shape, -1
         )
-        values = network.critic_outputs(self._operations, self.spec, self._weights, features).reshape(agent_mask.shape)
+        values = network.critic_outputs(self._operations, self.spec, self._layers, features).reshape(agent_mask.shape)
         if self.spec.head.kind == "gaussian":
-            actions, log_probs = heads.act_gaussian(logits, self._weights["log_std"], noise)
+            actions, log_probs = heads.act_gaussian(logits, self._layers.log_std, noise)
         else:
             if action_mask is not None:
                 self._require_choice(action_mask, agent_mask)
@@ -74,12 +74,12 @@ class NumpyPolicy:
         """Return the value estimates of `observations`, (N, A)."""
         leading = next(iter(observations.values())).shape[:2]
         features = self._features(observations)
-        return np.asarray(network.critic_outputs(self._operations, self.spec, self._weights, features).reshape(leading))
+        return np.asarray(network.critic_outputs(self._operations, self.spec, self._layers, features).reshape(leading))
 
     def _features(self, observations: Observations) -> Any:
         prepared = prepare(self.spec.observation_spaces, observations, self.normalizer)
         inputs = {name: self._stacked(values) for name, values in prepared.items()}
-        return network.encoded(self._operations, self.spec, self._encoder, self._weights, inputs)
+        return network.encoded(self._operations, self.spec, self._encoder, self._layers, inputs)
 
     def _stacked(self, values: Array) -> Array:
         worlds, agents = values.shape[:2]

@@ -73,7 +73,7 @@ class TorchNetwork:
         self.spec = spec
         self.layout: Layout = layout(spec, encoder)
         self.parameters = torch.from_numpy(flat).to(device)
-        self._encoder = encoder
+        self.encoder = encoder
         self._operations = TorchOperations()
 
     def shard_weights(self, num_shards: int) -> dict[str, torch.Tensor]:
@@ -86,11 +86,12 @@ class TorchNetwork:
 
     def __call__(self, weights: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]) -> NetworkOutputs:
         """Return the outputs for prepared inputs, name -> (S, B, *shape)."""
-        features = network.encoded(self._operations, self.spec, self._encoder, weights, inputs)
+        layers = network.Layers.of(self.spec, weights)
+        features = network.encoded(self._operations, self.spec, self.encoder, layers, inputs)
         return NetworkOutputs(
-            network.actor_outputs(self._operations, self.spec, weights, features),
-            network.critic_outputs(self._operations, self.spec, weights, features),
-            weights.get("log_std"),
+            network.actor_outputs(self._operations, self.spec, layers, features),
+            network.critic_outputs(self._operations, self.spec, layers, features),
+            layers.log_std,
         )
 
     def gradient(self, loss: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
