@@ -25,13 +25,16 @@ ROLLOUT = "townlet_core/services/rollout.py"
 NUMPY_HEADS = "townlet_core/policy/heads.py"
 TORCH_HEADS = "townlet_core/torch/heads.py"
 NETWORK = "townlet_core/torch/network.py"
+CLOSED_FORM = "townlet_strategies_ppo/closed_form.py"
+BACKPROPAGATION = "townlet_core/policy/backpropagation.py"
+HEAD_GRADIENTS = "townlet_core/policy/head_gradients.py"
 ADAM = "townlet_core/torch/adam.py"
 
 PROBES = {
     "P1": Mutant(
-        LOSS,
-        "policy + coefficients.value_coef * value",
-        "policy - coefficients.value_coef * value",
+        CLOSED_FORM,
+        "slopes * share * coefficients.value_coef",
+        "slopes * share * -coefficients.value_coef",
         "test_probes.py::test_p1_one_action_and_reward_1_is_worth_1",
     ),
     "P2": Mutant(
@@ -47,9 +50,9 @@ PROBES = {
         "test_probes.py::test_p3_a_reward_one_step_later_is_worth_gamma",
     ),
     "P4": Mutant(
-        LOSS,
-        "policy = -masked_mean(",
-        "policy = masked_mean(",
+        CLOSED_FORM,
+        "np.where(free <= held, free, 0) * -share",
+        "np.where(free <= held, free, 0) * share",
         "test_probes.py::test_p4_the_better_of_two_actions_is_taken",
     ),
     "P5": Mutant(
@@ -95,9 +98,9 @@ PROBES = {
         "test_probes.py::test_p8_a_masked_action_is_never_taken_and_the_best_other_one_is",
     ),
     "P8 learning": Mutant(
-        TORCH_HEADS,
-        "logits = torch.where(mask, logits, MASK_FILL)",
-        "logits = torch.where(mask, logits, logits)",
+        HEAD_GRADIENTS,
+        "_log_probs = masked_log_softmax(logits, mask)",
+        "_log_probs = masked_log_softmax(logits, None)",
         "test_probes.py::test_p8_a_masked_action_is_never_taken_and_the_best_other_one_is",
     ),
     "P9": Mutant(
@@ -125,9 +128,9 @@ PROBES = {
         "test_probes.py::test_p11_the_opposite_reward_teaches_the_opposite",
     ),
     "P12": Mutant(
-        TORCH_HEADS,
-        "(-0.5 * standard * standard - log_std",
-        "(0.5 * standard * standard - log_std",
+        HEAD_GRADIENTS,
+        "log_prob[..., None] * standard * np.exp(-self._log_std)",
+        "log_prob[..., None] * -standard * np.exp(-self._log_std)",
         "test_probes.py::test_p12_a_target_out_of_reach_is_approached_up_to_the_bound",
     ),
 }
@@ -174,7 +177,61 @@ DETAILS = {
         LOSS,
         "- coefficients.entropy_coef * entropy",
         "+ coefficients.entropy_coef * entropy",
-        "test_core_details.py::test_detail_10_the_loss_is_policy_plus_value_minus_entropy_each_with_its_weight",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "an entropy penalty, closed form": Mutant(
+        CLOSED_FORM,
+        "share * -coefficients.entropy_coef",
+        "share * coefficients.entropy_coef",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "no clipping, closed form": Mutant(
+        CLOSED_FORM,
+        "np.where(free <= held, free, 0)",
+        "free",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "a held value is pulled, closed form": Mutant(
+        CLOSED_FORM,
+        "np.where(inside, held_slopes, 0)",
+        "held_slopes",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "absent rows count, closed form": Mutant(
+        CLOSED_FORM,
+        "share = weights * weights.dtype.type(1.0 / count)",
+        "share = np.full_like(weights, 1.0 / count)",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "the slope of tanh is forgotten": Mutant(
+        BACKPROPAGATION,
+        "np.subtract(1, slope, out=slope)",
+        "np.add(1, 0 * slope, out=slope)",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "the critic does not teach the shared layers": Mutant(
+        BACKPROPAGATION,
+        "below += other",
+        "below += 0 * other",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "later shards do not teach": Mutant(
+        BACKPROPAGATION,
+        "total += shard",
+        "total += 0 * shard",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "the entropy of a choice has no gradient": Mutant(
+        HEAD_GRADIENTS,
+        "gradient *= entropy[..., None]",
+        "gradient *= 0 * entropy[..., None]",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "the deviation of a Gaussian is not learned": Mutant(
+        HEAD_GRADIENTS,
+        "(standard * standard - 1)",
+        "(standard * standard)",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
     ),
     "a deviation with n": Mutant(
         LOSS,
@@ -269,7 +326,7 @@ DETAILS = {
     "a fault leaves its mark": Mutant(
         ROLLOUT,
         "after = self.environment.step(decision.actions)",
-        "self.policy._weights['actor.0.bias'][:] += 1; after = self.environment.step(decision.actions)",
+        "self.policy._layers.actor[0][1][:] += 1; after = self.environment.step(decision.actions)",
         "test_faults.py::test_a_fault_in_the_third_rollout_leaves_the_learner_as_the_second_left_it",
     ),
 }

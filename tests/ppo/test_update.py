@@ -11,8 +11,11 @@ from rollouts import Case, epoch_keys, make_case
 from training import context_for, train
 
 from townlet_core import randomness
+from townlet_core.policy.spec import EncoderSpec
+from townlet_strategies_ppo.autograd import AutogradGradient
+from townlet_strategies_ppo.closed_form import ClosedFormGradient
 from townlet_strategies_ppo.settings import PPOSettings
-from townlet_strategies_ppo.update import METRICS
+from townlet_strategies_ppo.update import METRICS, gradient_path
 
 STRONG = {"learning_rate": 3e-2, "num_epochs": 3, "num_minibatches": 3, "entropy_coef": 0.02, "max_grad_norm": 0.3}
 
@@ -78,6 +81,20 @@ def reference_update(case: Case, settings: PPOSettings, *, worlds_per_shard: int
     return flat, reports
 
 
+@pytest.fixture(params=[ClosedFormGradient, AutogradGradient])
+def gradient(request, monkeypatch):
+    """Both ways to differentiate a network."""
+    monkeypatch.setattr("townlet_strategies_ppo.update.gradient_path", lambda network: request.param)
+
+
+def test_the_closed_form_is_for_networks_whose_encoder_has_no_weights() -> None:
+    network = make_case().network()
+    assert gradient_path(network) is ClosedFormGradient
+    network.spec = network.spec.model_copy(update={"encoder": EncoderSpec(name="of-a-plugin")})
+    assert gradient_path(network) is AutogradGradient
+
+
+@pytest.mark.usefixtures("gradient")
 @pytest.mark.parametrize("worlds_per_shard", [1, 2, 4])
 @pytest.mark.parametrize("name", CASES)
 def test_an_update_equals_the_one_by_hand_to_1e_10(name, worlds_per_shard) -> None:
@@ -95,6 +112,7 @@ def test_an_update_equals_the_one_by_hand_to_1e_10(name, worlds_per_shard) -> No
     assert 0 < metrics.mean("clip_fraction") < 1
 
 
+@pytest.mark.usefixtures("gradient")
 @pytest.mark.parametrize("name", CASES)
 def test_one_shard_and_four_agree_to_rounding(name) -> None:
     case_fields, settings_fields = CASES[name]
