@@ -14,6 +14,7 @@ from townlet_core import randomness
 from townlet_core.policy.spec import EncoderSpec
 from townlet_strategies_ppo.autograd import AutogradGradient
 from townlet_strategies_ppo.closed_form import ClosedFormGradient
+from townlet_strategies_ppo.loss import LossCoefficients
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.update import METRICS, gradient_path
 
@@ -110,6 +111,32 @@ def test_an_update_equals_the_one_by_hand_to_1e_10(name, worlds_per_shard) -> No
         by_hand = [report[column] for report in reports]
         np.testing.assert_allclose(metrics.columns[column], by_hand, atol=1e-10, rtol=0, err_msg=column)
     assert 0 < metrics.mean("clip_fraction") < 1
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_both_gradients_agree_on_random_networks(seed) -> None:
+    rng = np.random.default_rng(seed)
+    actions = (spaces.Discrete(5), spaces.MultiDiscrete([2, 4, 3]), spaces.Box(-1.0, 1.0, (3,), np.float32))
+    widths = [tuple(rng.integers(1, 12, rng.integers(0, 4)).tolist()) for _ in range(3)]
+    case = make_case(
+        actions[seed % 3],
+        masked=seed % 3 < 2 and bool(rng.integers(2)),
+        seed=seed,
+        drift=float(rng.uniform(0.0, 0.5)),
+        shared_hidden=widths[0],
+        actor_hidden=widths[1],
+        critic_hidden=widths[2],
+        activation=("tanh", "relu")[rng.integers(2)],
+    )
+    limit = (None, 0.2)[rng.integers(2)]
+    coefficients = LossCoefficients(float(rng.uniform(0.05, 0.5)), limit, 0.03, 0.7, bool(rng.integers(2)))
+    network, batch = case.network(), case.batch(worlds_per_shard=2)
+    paths = [path(network, batch.num_shards, coefficients) for path in (ClosedFormGradient, AutogradGradient)]
+    for minibatch in batch.minibatches(epoch_keys(seed, 1, batch.num_shards)[0], 3):
+        (gradient, reported), (expected, expected_reported) = (path(minibatch) for path in paths)
+        assert float(expected.abs().max()) > 1e-6
+        np.testing.assert_allclose(gradient.numpy(), expected.numpy(), atol=1e-12, rtol=1e-9)
+        np.testing.assert_allclose(reported.numpy(), expected_reported.numpy(), atol=1e-12, rtol=1e-9)
 
 
 @pytest.mark.usefixtures("gradient")
