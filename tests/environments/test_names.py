@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from townlet_core.config.environment import EnvironmentConfig
 from townlet_core.environments import limits
 from townlet_core.environments.build import make_environment
+from townlet_core.environments.gym_source import spare_batch_action_checks
 from townlet_core.errors import ConfigError, DataError, UnavailableError, UsageError
 
 
@@ -98,6 +102,21 @@ def test_a_fault_in_a_vector_entry_point_names_world_and_step(make) -> None:
         environment.step(np.zeros((3, 1), np.int64))
     with pytest.raises(UsageError, match="is closed"):
         environment.reset(0)
+
+
+@pytest.mark.parametrize("nvec", [[2, 2, 2], [3]])
+def test_the_quick_membership_test_of_a_batch_of_actions_has_the_same_members(nvec) -> None:
+    plain, quick = spaces.MultiDiscrete(nvec), spaces.MultiDiscrete(nvec)
+    spare_batch_action_checks(SimpleNamespace(action_space=quick))
+    assert type(quick) is not type(plain)
+    assert quick == plain
+    ones = np.ones(len(nvec), np.int64)
+    offered = [ones, ones * 0, ones * 3, -ones, ones.astype(np.int32), ones.astype(float), ones[:-1], ones.tolist()]
+    assert [quick.contains(actions) for actions in offered] == [plain.contains(actions) for actions in offered]
+    assert quick.contains(ones)
+    shifted = spaces.MultiDiscrete(nvec, start=ones)
+    spare_batch_action_checks(SimpleNamespace(action_space=shifted))
+    assert type(shifted) is spaces.MultiDiscrete
 
 
 def test_worlds_that_do_not_fit_into_memory_are_refused_before_they_are_allocated(monkeypatch) -> None:

@@ -21,8 +21,9 @@ from townlet_core.arrays import is_finite
 from townlet_core.environments.action_codec import ActionCodec
 from townlet_core.environments.block_arrays import BlockLayout
 from townlet_core.environments.faults import FieldError, Place
+from townlet_core.environments.gym_source import spare_batch_action_checks
 from townlet_core.environments.gymnasium_adapter import seed_lists
-from townlet_core.environments.leaf_writers import BatchReader, RowCheck
+from townlet_core.environments.leaf_writers import RowCheck, batch_writer
 from townlet_core.environments.limits import require_memory
 from townlet_core.environments.vector import AutoresetMode, EnvironmentStep, VectorEnvironment
 from townlet_core.errors import ConfigError, EnvironmentFault, UnavailableError, UsageError
@@ -62,24 +63,27 @@ class GymnasiumEntryPoint(VectorEnvironment):
         try:
             self.observation_spaces = flatten_space(space)
             self.action_space = flatten_action_space(action_space)
-            num_bytes = BlockLayout(num_worlds, space, action_space).num_bytes()
+            layout = BlockLayout(num_worlds, space, action_space)
+            num_bytes = layout.num_bytes()
             require_memory(
                 num_bytes, what=f"{num_worlds} worlds of '{source.name}'", remedy="lower environment.num_worlds"
             )
+            self._arrays = layout.arrays(bytearray(num_bytes))
         except BaseException:
             self._vector.close()
             raise
-        self._reader = BatchReader(space, num_worlds)
+        spare_batch_action_checks(self._vector)
+        self._write = batch_writer(space, self._arrays.observations)
         self._codec = ActionCodec(action_space, num_worlds)
         self._num_actions = action_count(action_space)
         self._check = RowCheck(space)
         self._ended = np.zeros(num_worlds, bool)
-        self._ages = np.zeros(num_worlds, np.int64)
-        self._episodes = np.zeros(num_worlds, np.int64)
+        self._agent_mask = np.ones(num_worlds, bool)
+        self._have_ended = False
         self._seed: int | None = None
         self._is_masked = False
         self._is_closed = False
-        self._is_started = False
+        self._steps: tuple[EnvironmentStep, EnvironmentStep] | None = None
 
     def reset(self, seeds: int | Sequence[int]) -> EnvironmentStep:
         """Start episode 0 in every world; see `VectorEnvironment.reset`.
@@ -94,8 +98,9 @@ class GymnasiumEntryPoint(VectorEnvironment):
             own = integer_seed(key(int(seeds), "environment"))[0]
         else:
             own = integer_seed(key(np.array(each, np.uint64), "environment", np.array(indices, np.uint64), 0))
-        for column in (self._ended, self._ages, self._episodes):
+        for column in (self._arrays.ages, self._arrays.episodes):
             column.fill(0)
+        self._steps = None
         self._seed = own if isinstance(own, int) else None
         try:
             observations, info = self._vector.reset(seed=own)
@@ -106,86 +111,99 @@ class GymnasiumEntryPoint(VectorEnvironment):
                     f"and takes no seed for each ({type(error).__name__}: {error}); give one seed, or use 'sync'"
                 ) from error
             raise self._fault(None, f"reset raised {type(error).__name__}: {error}", error) from error
-        self._is_started = True
         self._is_masked = self._num_actions > 0 and _ACTION_MASK in info
+        self._arrays.episode_starts.fill(True)  # noqa: FBT003  (the value to fill with)
+        self._steps = self._step_views()
         zeros, nobody = np.zeros(self.num_worlds, np.float32), np.zeros(self.num_worlds, bool)
-        return self._shown(observations, zeros, nobody, nobody.copy(), info, starts=np.ones(self.num_worlds, bool))
+        return self._shown(self._steps, (observations, zeros, nobody, nobody, info))
 
     def step(self, actions: Array) -> EnvironmentStep:
         """Make one step in every world; see `VectorEnvironment.step`."""
         self._require_open()
-        if not self._is_started:
+        if self._steps is None:
             raise UsageError(f"environment '{self.name}': step was called before reset")
-        starts = self._ended
-        if starts.any():
+        arrays, starts = self._arrays, self._ended
+        if self._have_ended:
             actions = np.array(actions)
             actions[starts] = 0
         prepared = self._codec.prepare(actions)
-        self._ages += 1
-        self._ages[starts] = 0
-        self._episodes += starts
+        arrays.episode_starts[...] = starts
+        ages = arrays.ages
+        ages += 1
+        if self._have_ended:
+            ages[starts] = 0
+            arrays.episodes[starts] += 1
         try:
-            observations, rewards, terminations, truncations, info = self._vector.step(prepared)
+            given = self._vector.step(prepared)
         except Exception as error:
             raise self._fault(None, f"step raised {type(error).__name__}: {error}", error) from error
-        return self._shown(observations, rewards, terminations, truncations, info, starts=starts)
+        return self._shown(self._steps, given)
 
     def close(self) -> None:
         """Release the worlds; may be called twice."""
         if not self._is_closed:
             self._is_closed = True
+            self._steps = None
             with contextlib.suppress(Exception):  # what fails while closing cannot be helped any more
                 self._vector.close()
 
-    def _shown(
-        self, observations: Any, rewards: Any, terminations: Any, truncations: Any, info: Any, *, starts: Array
-    ) -> EnvironmentStep:
-        """Return what the worlds gave as a step, or raise: nothing of a faulty batch is shown."""
+    def _shown(self, steps: tuple[EnvironmentStep, EnvironmentStep], given: Any) -> EnvironmentStep:
+        """Write what the worlds gave into the arrays and return the step that shows them, or raise."""
+        arrays, num_worlds = self._arrays, self.num_worlds
         try:
-            leaves = self._reader.read(observations)
-            reward_column = np.array(_column("rewards", rewards, self.num_worlds, "biuf"), np.float32)
-            ended_column, cut_column = (
-                _column(name, flags, self.num_worlds, "b")
-                for name, flags in (("terminations", terminations), ("truncations", truncations))
-            )
-            mask = self._mask(info) if self._is_masked else None
+            observations, rewards, terminations, truncations, info = given
+            self._write(observations)
+            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is told below
+                arrays.rewards[...] = _column("rewards", rewards, num_worlds, "biuf")
+            arrays.terminations[...] = _column("terminations", terminations, num_worlds, "b")
+            arrays.truncations[...] = _column("truncations", truncations, num_worlds, "b")
+            if self._is_masked:
+                self._write_mask(info)
         except FieldError as error:
             raise self._fault(None, str(error)) from error.__cause__
-        for world in () if self._check.passes(leaves) else range(self.num_worlds):
-            problem = self._check.problem(leaves, world)
-            if problem is not None:
-                raise self._fault(world, problem)
-        if not is_finite(reward_column):
-            world = int(np.argmin(np.isfinite(reward_column)))
-            raise self._fault(world, f"reward is {reward_column[world]}")
-        self._ended = ended_column | cut_column
-        shown = {name: leaf[:, None] for name, leaf in zip(self.observation_spaces, leaves, strict=True)}
-        return EnvironmentStep(
-            observations=shown,
-            agent_mask=~self._ended[:, None],
-            action_mask=mask,
-            rewards=reward_column[:, None],
-            terminations=ended_column[:, None],
-            truncations=cut_column[:, None],
-            final_observations=shown if self._ended.any() else None,
-            episode_starts=starts,
-        )
+        if not self._check.passes(arrays.observations):
+            for world in range(num_worlds):
+                problem = self._check.problem(arrays.observations, world)
+                if problem is not None:
+                    raise self._fault(world, problem)
+        if not is_finite(arrays.rewards):
+            world = int(np.argmin(np.isfinite(arrays.rewards)))
+            raise self._fault(world, f"reward is {arrays.rewards[world]}")
+        np.logical_or(arrays.terminations, arrays.truncations, out=self._ended)
+        np.logical_not(self._ended, out=self._agent_mask)
+        self._have_ended = bool(np.count_nonzero(self._ended))
+        return steps[self._have_ended]
 
-    def _mask(self, info: Any) -> Array:
+    def _step_views(self) -> tuple[EnvironmentStep, EnvironmentStep]:
+        """Return the two steps that there are, without and with final observations; their arrays never move."""
+        arrays = self._arrays
+        shown = dict(zip(self.observation_spaces, (leaf[:, None] for leaf in arrays.observations), strict=True))
+        step = EnvironmentStep(
+            observations=shown,
+            agent_mask=self._agent_mask[:, None],
+            action_mask=arrays.action_mask[:, None] if self._is_masked else None,
+            rewards=arrays.rewards[:, None],
+            terminations=arrays.terminations[:, None],
+            truncations=arrays.truncations[:, None],
+            episode_starts=arrays.episode_starts,
+        )
+        return step, replace(step, final_observations=shown)
+
+    def _write_mask(self, info: Any) -> None:
         mask = np.asarray(info.get(_ACTION_MASK))
         if mask.shape != (self.num_worlds, self._num_actions) or mask.dtype.kind not in "biu":
             expected = (self.num_worlds, self._num_actions)
             raise FieldError(
                 "info['action_mask']", f"has shape {mask.shape} and dtype {mask.dtype}, expected {expected} flags"
             )
-        return mask.astype(bool)[:, None]
+        self._arrays.action_mask[...] = mask
 
     def _fault(self, world: int | None, problem: str, cause: BaseException | None = None) -> EnvironmentFault:
         """Close everything and return the error to raise."""
         self.close()
         place = Place(environment=self.name, world=world, seed=self._seed)
         if world is not None:
-            place = replace(place, episode=int(self._episodes[world]), step=int(self._ages[world]))
+            place = replace(place, episode=int(self._arrays.episodes[world]), step=int(self._arrays.ages[world]))
         return place.fault(problem, cause=cause)
 
     def _require_open(self) -> None:

@@ -36,6 +36,27 @@ class QuickDiscrete(spaces.Discrete[np.int64]):
         return super().contains(x)
 
 
+class QuickMultiDiscrete(spaces.MultiDiscrete):
+    """A MultiDiscrete int64 space that counts from 0, with the same members whose `contains` is a third of the work.
+
+    Gymnasium's own batched worlds ask it at every step, and it is a seventh of the cost of a step of 8 CartPoles.
+    """
+
+    def contains(self, x: Any) -> bool:
+        """Return whether `x` is a member."""
+        if x.__class__ is np.ndarray and x.dtype == np.int64 and x.shape == self.nvec.shape:
+            allowed = x.view(np.uint64) < self.nvec.view(np.uint64)  # a negative number is a huge unsigned one
+            return bool(np.count_nonzero(allowed) == x.size)
+        return super().contains(x)
+
+
+def spare_batch_action_checks(vector: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
+    """Make the membership test of a batched Discrete action space quick; nothing else about it changes."""
+    space = getattr(vector, "action_space", None)
+    if type(space) is spaces.MultiDiscrete and space.dtype == np.int64 and not space.start.any():
+        space.__class__ = QuickMultiDiscrete
+
+
 def spare_action_checks(world: World) -> None:
     """Make the membership test of a world's Discrete action space quick; nothing else about it changes."""
     space = world.unwrapped.action_space

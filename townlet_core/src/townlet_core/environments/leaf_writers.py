@@ -100,42 +100,47 @@ def _converted(name: str, value: Any, shape: Any, dtype: np.dtype[Any]) -> Array
     return converted
 
 
-class BatchReader:
-    """Turns a whole batch of observations into arrays of the leaves' dtypes.
+def batch_writer(space: Space, targets: tuple[Array, ...]) -> Callable[[Any], None]:
+    """Return ``write(observations)`` for the observations of all worlds at once.
 
     Args:
         space: of one observation, as the environment gives it.
-        num_worlds: N.
+        targets: (N, ...) for each leaf.
+
+    Raises (the writer):
+        FieldError: the batch has another structure, shape or type than N observations of the space.
     """
+    leaves = [
+        _batch_leaf_writer(name, origin, target)
+        for name, origin, target in zip(flatten_space(space), leaf_origins(space), targets, strict=True)
+    ]
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        return leaves[0]
 
-    def __init__(self, space: Space, num_worlds: int) -> None:
-        self._space = space
-        self._parts = [
-            (
-                name,
-                (num_worlds, *(origin.shape or ())),
-                np.dtype(origin.dtype),
-                leaf_start(origin),
-                np.dtype(leaf.dtype),
-            )
-            for (name, leaf), origin in zip(flatten_space(space).items(), leaf_origins(space), strict=True)
-        ]
-
-    def read(self, observations: Any) -> tuple[Array, ...]:
-        """Return (N, ...) for each leaf.
-
-        Raises:
-            FieldError: the batch has another structure, shape or type than N observations of the space.
-        """
+    def write(observations: Any) -> None:
         try:
-            values = leaf_values(self._space, observations)
+            values = leaf_values(space, observations)
         except (KeyError, TypeError) as error:
             raise FieldError("observation", f"does not fit its space: {type(error).__name__}: {error}") from error
-        leaves = []
-        for (name, shape, dtype, start, seen), value in zip(self._parts, values, strict=True):
-            batch = _converted(name, value, shape, dtype)
-            leaves.append(np.asarray(batch if start is None else batch - start, seen))
-        return tuple(leaves)
+        for leaf, value in zip(leaves, values, strict=True):
+            leaf(value)
+
+    return write
+
+
+def _batch_leaf_writer(name: str, origin: Space, target: Array) -> Callable[[Any], None]:
+    start, shape, dtype = leaf_start(origin), target.shape, np.dtype(origin.dtype)
+    is_kept, ndarray = start is None and dtype == target.dtype, np.ndarray
+
+    def write(value: Any) -> None:
+        if is_kept and value.__class__ is ndarray and value.dtype == dtype and value.shape == shape:
+            target[...] = value
+            return
+        batch = _converted(name, value, shape, dtype)
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is told with the values
+            target[...] = batch if start is None else batch - start
+
+    return write
 
 
 class RowCheck:
@@ -147,7 +152,10 @@ class RowCheck:
 
     def passes(self, leaves: tuple[Array, ...]) -> bool:
         """Return whether every value of every row is possible."""
-        return all(_possible(leaf, limit) for leaf, limit in zip(leaves, self._limits, strict=True))
+        for leaf, limit in zip(leaves, self._limits, strict=True):  # noqa: SIM110  (a generator doubles the cost)
+            if not _possible(leaf, limit):
+                return False
+        return True
 
     def problem(self, leaves: tuple[Array, ...], row: int) -> str | None:
         """Return what is wrong with one row, or None."""
