@@ -181,7 +181,7 @@ SCRIPT = """
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_die_with_their_parent_but_not_of_ctrl_c(tmp_path, how) -> None:
+def test_workers_die_with_their_parent_but_not_of_a_signal_to_all(tmp_path, how) -> None:
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
@@ -190,10 +190,42 @@ def test_workers_die_with_their_parent_but_not_of_ctrl_c(tmp_path, how) -> None:
         assert len(pids) == 2
         for pid in pids:
             os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)
         time.sleep(0.3)
         assert all(is_running(pid) for pid in pids)
         parent.send_signal(how)
     assert_gone(pids, 2)
+
+
+def test_a_script_that_closes_nothing_ends_at_once_and_leaves_nothing(tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT).replace("time.sleep(60)", "pass"))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=30, check=True)
+    assert_gone([int(pid) for pid in done.stdout.split()], 1)
+
+
+STARTS = """
+    import subprocess, sys
+    import gymnasium
+    class Starts(gymnasium.Wrapper):
+        def __init__(self):
+            super().__init__(gymnasium.make("CartPole-v1"))
+            self.helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        def close(self):
+            self.helper.terminate()
+            self.helper.wait()
+"""
+
+
+def test_a_world_in_a_worker_can_end_the_programs_that_it_started(tmp_path, make, monkeypatch) -> None:
+    (tmp_path / "starts.py").write_text(textwrap.dedent(STARTS))
+    monkeypatch.syspath_prepend(tmp_path)
+    environment = make("python:starts:Starts", num_worlds=2, **WORKERS)
+    environment.reset(0)
+    started = time.monotonic()
+    environment.close()
+    assert time.monotonic() - started < 0.9  # nobody had to be killed
+    assert_gone(environment.worker_pids, 1)
 
 
 def test_a_script_without_a_main_guard_is_told_about_it(tmp_path) -> None:

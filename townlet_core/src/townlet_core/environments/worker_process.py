@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 STEP, QUIET, ENDED = b"s", b"q", b"e"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What a terminal, or a scheduler that ends a job, sends to the whole process group."""
 
 
 def run_worker(pipe: Connection, buffer: Any, assignment: str) -> None:
@@ -38,9 +40,10 @@ def run_worker(pipe: Connection, buffer: Any, assignment: str) -> None:
         buffer: the shared memory that holds the arrays of all worlds.
         assignment: JSON: `source`, `num_worlds` (of all workers), `first` and `last` (exclusive), and both spaces.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    for number in STOP_SIGNALS:
+        signal.signal(number, _leave_it_to_the_parent)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     task = json.loads(assignment)
     source = GymSource(**task["source"])
@@ -86,6 +89,14 @@ def _serve(pipe: Connection, block: WorldBlock, arrays: Any) -> None:
         except EnvironmentFault as fault:
             _send(pipe, {"fault": str(fault)})
             return
+
+
+def _leave_it_to_the_parent(number: int, frame: object) -> None:
+    """Do nothing: the parent gets the signal too, and decides what it means.
+
+    A handler, and not SIG_IGN, which the programs that a world may start would inherit, and could then not be ended.
+    """
+    del number, frame
 
 
 def _send(pipe: Connection, message: dict[str, Any]) -> None:

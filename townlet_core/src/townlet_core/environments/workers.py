@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import multiprocessing
 import signal
 import time
+import weakref
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ from townlet_core.environments.block_arrays import BlockLayout
 from townlet_core.environments.faults import Place
 from townlet_core.environments.gymnasium_adapter import GymnasiumAdapter
 from townlet_core.environments.limits import require_memory
-from townlet_core.environments.worker_process import ENDED, QUIET, STEP, run_worker
+from townlet_core.environments.worker_process import ENDED, QUIET, STEP, STOP_SIGNALS, run_worker
 from townlet_core.environments.worlds import close_worlds
 from townlet_core.errors import EnvironmentFault
 from townlet_core.randomness import integer_seed, key
@@ -78,8 +81,9 @@ class GymnasiumWorkers(GymnasiumAdapter):
             "observation_space": space_to_json(observation_space),
             "action_space": space_to_json(action_space),
         }
+        _OPEN.add(self)
         try:
-            with _interrupts_held():
+            with _stop_signals_held():
                 for index in range(count):
                     first, last = index * num_worlds // count, (index + 1) * num_worlds // count
                     part = json.dumps({**task, "first": first, "last": last})
@@ -200,13 +204,24 @@ class _Worker:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back, here and in processes started within, until they can ignore it themselves."""
+def _stop_signals_held() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back, here and in processes started within, until those can leave them to us."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    resource_tracker.ensure_running()  # starting it with the first process would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_OPEN: weakref.WeakSet[GymnasiumWorkers] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_what_is_open() -> None:
+    """End workers that nobody closed; multiprocessing's own exit, which comes later, would wait for them."""
+    for environment in list(_OPEN):
+        environment.close()
