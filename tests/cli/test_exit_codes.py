@@ -1,6 +1,7 @@
 """Every way in which a command can end has its exit code, seen from outside the process."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from townlet_core import errors
+from townlet_core.cli.main import main
 from townlet_core.errors import EXIT_CODE_MEANINGS, ExitCode, TownletError
 
 PLUGIN = """
@@ -27,6 +29,7 @@ import sys
 import time
 import click
 from townlet_core import errors
+from townlet_core.cli.main import main
 
 @click.command()
 @click.argument("kind")
@@ -152,11 +155,33 @@ def test_errors_of_the_system_and_of_click_have_their_codes(townlet, kind, code,
     assert text in townlet("fail", kind)[2]
 
 
-def test_any_other_exception_ends_with_70_its_traceback_and_whose_bug_it_is(townlet):
+BUG = "error: this is a bug in {}; please report it with the lines above\n"
+
+
+def test_a_crash_of_a_plugin_ends_with_69_its_traceback_and_its_name(townlet):
     code, out, err = townlet("fail", "bug")
-    assert (code, out) == (70, "")
+    assert (code, out) == (69, "")
     assert "RuntimeError: oops" in err
-    assert err.endswith("error: this is a bug in plugin 'ends' of ends 1.0; please report it with the lines above\n")
+    assert err.endswith(BUG.format("plugin 'ends' of ends 1.0"))
+
+
+def test_a_crash_of_core_ends_with_70_and_is_a_bug_in_townlet(monkeypatch, capsys):
+    monkeypatch.setattr("townlet_core.plugins.status.describe", lambda *_args, **_options: 1 / 0)
+    assert main(["plugins"]) == 70
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError" in err
+    assert err.endswith(BUG.format("Townlet"))
+
+
+def test_a_crash_of_our_own_strategy_ends_with_70_and_is_a_bug_in_townlet(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("townlet_strategies_ppo.update.Updater", None, raising=False)
+    monkeypatch.setattr("townlet_strategies_ppo.strategy.settings_from", lambda *_args, **_options: 1 / 0)
+    arguments = ["--strategy", "ppo", "--env", "gymnasium:CartPole-v1", "--run-dir", str(tmp_path / "run")]
+    assert main(["train", *arguments]) == 70
+    assert re.search(
+        r"error: this is a bug in Townlet \(plugin 'ppo' of townlet-strategies-ppo [\d.]+\); please",
+        capsys.readouterr().err,
+    )
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])
@@ -202,3 +227,13 @@ def test_help_and_version_end_with_0(townlet, arguments):
 def test_every_code_has_a_meaning_and_errors_stay_away_from_verdicts():
     assert set(EXIT_CODE_MEANINGS) == set(ExitCode)
     assert all(64 <= getattr(errors, name).exit_code <= 78 for name in TREE)
+
+
+def test_a_name_with_a_control_character_is_refused_in_one_line(townlet, tmp_path):
+    arguments = ("--strategy", "ppo", "--env", "gymnasium:Cart\tPole", "--run-dir", str(tmp_path / "run"))
+    code, out, err = townlet("train", *arguments)
+    assert (code, out) == (78, "")
+    assert err.startswith("error: environment.name (option): ")
+    assert "'gymnasium:Cart\\tPole'" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -20,11 +20,14 @@ def townlet_strategies():
     result = "townlet_core.dto.base:TrainingResultBase"
     make = lambda name, target: StrategyEntry(
         name=name, strategy=f"{__package__}.parts:{target}", settings=settings, result=result)
-    return [make("staged", "Staged"), make("liar", "Liar"), make("sleepy", "Sleepy"), make("shapeless", "Shapeless")]
+    return [make("staged", "Staged"), make("liar", "Liar"), make("sleepy", "Sleepy"), make("shapeless", "Shapeless"),
+            make("crashing", "Crashing"), make("indirect", "Indirect")]
 
 @hookimpl
 def townlet_environments():
-    return [EnvironmentEntry(name="mycart", factory=f"{__package__}.parts:make_environment")]
+    names = {"mycart": "make_environment", "narrow": "takes_nothing", "few": "makes_one_world", "none": "makes_none",
+             "picky": "refuses", "falls": "Falls"}
+    return [EnvironmentEntry(name=name, factory=f"{__package__}.parts:{target}") for name, target in names.items()]
 
 @hookimpl
 def townlet_encoders():
@@ -56,7 +59,7 @@ PARTS = """
 from townlet_core.config.base import Settings as Base
 from townlet_core.dto.base import TrainingResultBase
 from townlet_core.environments.build import make_environment as build
-from townlet_core.errors import RunInterrupted
+from townlet_core.errors import ConfigError, RunInterrupted
 
 SEEN = []
 
@@ -83,6 +86,33 @@ class Sleepy:
 
 class Shapeless:
     pass
+
+class Crashing:
+    def run(self, context, **options):
+        raise RuntimeError("oops")
+
+class Indirect:
+    def run(self, context, **options):
+        context.stages.run("ppo", {})
+
+def takes_nothing():
+    pass
+
+def makes_one_world(config, *, num_worlds):
+    return make_environment(config, num_worlds=1)
+
+def makes_none(config, *, num_worlds):
+    return None
+
+def refuses(config, *, num_worlds):
+    raise ConfigError("environment.options.height: there is no such option")
+
+def Falls(config, *, num_worlds):
+    environment = make_environment(config, num_worlds=num_worlds)
+    def step(actions):
+        raise RuntimeError("the floor gave way")
+    environment.step = step
+    return environment
 
 def make_environment(config, *, num_worlds):
     return build(config.model_copy(update={"name": "gymnasium:CartPole-v1"}), num_worlds=num_worlds)
@@ -192,6 +222,43 @@ def test_a_strategy_that_was_interrupted_leaves_an_interrupted_run(tmp_path, par
 def test_a_strategy_without_run_is_an_error_that_says_so(tmp_path, parts):
     with pytest.raises(PluginError, match="Shapeless, which has no run"):
         orchestrator(tmp_path).run("shapeless")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "text"),
+    [
+        (
+            "narrow",
+            PluginError,
+            "environment 'narrow' of plugin 'mine' of townlet-of-mine 1.2 cannot be made: TypeError",
+        ),
+        ("few", PluginError, "environment 'few' of .* made 1 worlds, and was asked for 8"),
+        ("none", PluginError, "environment 'none' of .* made NoneType, which is no VectorEnvironment"),
+        ("picky", ConfigError, "^environment.options.height: there is no such option"),
+    ],
+)
+def test_a_factory_that_does_not_make_what_it_has_to_is_the_plugins_fault(tmp_path, parts, name, error, text):
+    with pytest.raises(error, match=text):
+        orchestrator(tmp_path, f"environment.name={name}").run_ppo()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "environment", "cause"),
+    [
+        ("crashing", "gymnasium:CartPole-v1", "RuntimeError: oops"),
+        ("ppo", "falls", "RuntimeError: the floor gave way"),
+        ("indirect", "falls", "RuntimeError: the floor gave way"),
+    ],
+)
+def test_a_crash_ends_with_69_and_the_name_of_the_plugin_whose_code_was_running(
+    shelf, tmp_path, parts, strategy, environment, cause
+):
+    directory = str(tmp_path / "run")
+    done = shelf.townlet("train", "--strategy", strategy, "--env", environment, "--run-dir", directory)
+    assert (done.returncode, done.stdout) == (69, "")
+    assert cause in done.stderr
+    blamed = "error: this is a bug in plugin 'mine' of townlet-of-mine 1.2; please report it with the lines above\n"
+    assert done.stderr.endswith(blamed)
 
 
 def test_options_are_settings_by_field_name_and_an_unknown_one_is_an_error(tmp_path):

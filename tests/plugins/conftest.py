@@ -13,8 +13,9 @@ TOWNLET_PLUGIN_API = (1, 0)
 STRATEGY = """
 @hookimpl
 def townlet_strategies():
-    return [StrategyEntry(name="{name}", strategy="json:JSONDecoder", settings="json:JSONEncoder", result="json:loads",
-                          summary="decodes", requires={requires!r})]
+    return [StrategyEntry(name="{name}", strategy="json:JSONDecoder", summary="decodes", requires={requires!r},
+                          settings="townlet_core.config.tracking:TrackingConfig",
+                          result="townlet_core.dto.base:TrainingResultBase")]
 """
 
 

@@ -73,7 +73,11 @@ def test_json_says_the_same_to_a_program(states):
             "kind": "strategy",
             "name": "fine",
             "summary": "decodes",
-            "targets": {"result": "json:loads", "settings": "json:JSONEncoder", "strategy": "json:JSONDecoder"},
+            "targets": {
+                "result": "townlet_core.dto.base:TrainingResultBase",
+                "settings": "townlet_core.config.tracking:TrackingConfig",
+                "strategy": "json:JSONDecoder",
+            },
             "missing": [],
             "conflict": "",
         }
@@ -93,6 +97,45 @@ def test_json_says_the_same_to_a_program(states):
 def test_check_ends_with_69_unless_everything_is_in_order(states, disabled, code):
     done = states.townlet("plugins", "--check", TOWNLET_DISABLE_PLUGINS=disabled)
     assert (done.returncode, done.stderr) == (code, "")
+
+
+TARGETS = """
+from townlet_core.plugins import *
+from townlet_core.plugins import hookimpl
+TOWNLET_PLUGIN_API = (1, 0)
+
+@hookimpl
+def townlet_environments():
+    return [EnvironmentEntry(name="world", factory="{factory}", requires={requires!r})]
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "requires", "code", "state", "cause"),
+    [
+        ("nowhere.at.all:factory", (), 69, "broken", "'nowhere.at.all:factory' cannot be imported (ModuleNotFound"),
+        ("json:nothing", (), 69, "broken", "has no attribute 'nothing'"),
+        ("json:__doc__", (), 69, "broken", "factory 'json:__doc__': it cannot be called"),
+        ("talks_and_exits:factory", (), 69, "broken", "'talks_and_exits:factory' cannot be imported (SystemExit: 3)"),
+        ("json:loads", (), 0, "ok", ""),
+        ("nowhere.at.all:factory", ("a_missing_library",), 0, "needs", "a_missing_library"),
+    ],
+)
+def test_check_imports_every_target_and_the_plain_list_none(shelf, factory, requires, code, state, cause):
+    (shelf.path / "talks_and_exits.py").write_text("print('hello')\nraise SystemExit(3)")
+    shelf.install("worlds", TARGETS.format(factory=factory, requires=requires))
+    done = shelf.townlet("plugins", "--check", "--json")
+    (plugin,) = [each for each in json.loads(done.stdout)["plugins"] if each["distribution"] == "worlds"]
+    assert (done.returncode, plugin["state"]) == (code, state)
+    assert cause in plugin["cause"]
+    assert (plugin["stage"] == "resolve") == (state == "broken")
+    assert bool(plugin["traceback"]) == (state == "broken")
+    plain = json.loads(shelf.townlet("plugins", "--json").stdout)["plugins"]
+    assert [each["state"] for each in plain if each["distribution"] == "worlds"] == ["needs" if requires else "ok"]
+    if code:
+        assert "    resolve: environment 'world' of plugin 'mine' of worlds 1.2 is broken: " in (
+            shelf.townlet("plugins", "--check").stdout
+        )
 
 
 def test_a_switch_that_names_no_plugin_is_pointed_out(states):

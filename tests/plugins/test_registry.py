@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from townlet_core import TorchNotAvailableError
+from townlet_core.config.tracking import TrackingConfig
 from townlet_core.errors import ConfigError, PluginError, UnavailableError
 from townlet_core.plugins.discovery import installed_sources
 from townlet_core.plugins.manager import PluginManager
@@ -138,7 +139,7 @@ def test_any_other_missing_requirement_is_unavailable_and_settings_need_none(she
     registry = registry_of(shelf)
     text = error_of(registry, "strategy", "demanding", UnavailableError)
     assert text.endswith("needs a_missing_library, which is not installed: pip install a_missing_library")
-    assert registry.resolve("strategy", "demanding", field="settings") is json.JSONEncoder
+    assert registry.resolve("strategy", "demanding", field="settings") is TrackingConfig
 
 
 def test_a_requirement_that_is_there_and_cannot_be_imported_is_told_apart(shelf):
@@ -202,3 +203,64 @@ def test_strict_mode_makes_any_failure_an_error_that_lists_all(shelf, new_strate
 def test_a_switch_that_is_neither_on_nor_off_is_refused():
     with pytest.raises(ConfigError, match="TOWNLET_STRICT_PLUGINS must be 0 or 1, not 'yes'"):
         Registry.discover({"TOWNLET_STRICT_PLUGINS": "yes"}, no_plugins=True)
+
+
+MODELS = """
+from typing import Any
+from pydantic import BaseModel
+from townlet_core.config.base import Settings
+
+class Plain: pass
+class Foreign(BaseModel):
+    size: int = 1
+class Required(Settings):
+    size: int
+class Inner(Settings):
+    size: int
+class Nested(Settings):
+    inner: Inner = Inner(size=1)
+class BadDefault(Settings):
+    size: int = "large"
+class Unwritable(Settings):
+    function: Any = len
+def function(): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ("Plain", "it is no subclass of townlet_core.config.base.Settings"),
+        ("Foreign", "it is no subclass of townlet_core.config.base.Settings"),
+        ("function", "it is no subclass of townlet_core.config.base.Settings"),
+        ("Required", "Required: every field of a settings model needs a default; size has none"),
+        ("Nested", "Inner: every field of a settings model needs a default; size has none"),
+        ("BadDefault", "ValidationError"),
+        ("Unwritable", "PydanticSerializationError"),
+    ],
+)
+def test_settings_that_commands_cannot_use_are_the_plugins_fault_and_break_nobody_elses(
+    shelf, new_strategy, settings, cause
+):
+    (shelf.path / "their_models.py").write_text(MODELS)
+    source = new_strategy("theirs").replace("townlet_core.config.tracking:TrackingConfig", f"their_models:{settings}")
+    shelf.install("theirs", source)
+    with pytest.raises(PluginError) as caught:
+        registry_of(shelf).resolve("strategy", "theirs", field="settings")
+    assert str(caught.value).startswith(
+        f"strategy 'theirs' of plugin 'mine' of theirs 1.2 is broken: settings 'their_models:{settings}': "
+    )
+    assert cause in str(caught.value)
+    for arguments in (("config", "init", "-"), ("config", "schema"), ("config", "explain"), ("config", "show")):
+        done = shelf.townlet(*arguments)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    done = shelf.townlet("train", "--strategy", "theirs", "--env", "gymnasium:CartPole-v1")
+    assert done.returncode == 69
+    assert done.stderr == f"error: {caught.value}\n"
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_result_type_that_is_none_is_told_before_a_run(shelf, new_strategy):
+    shelf.install("theirs", new_strategy("theirs").replace("townlet_core.dto.base:TrainingResultBase", "json:loads"))
+    with pytest.raises(PluginError, match=r"result 'json:loads': it is no subclass of .*TrainingResultBase"):
+        registry_of(shelf).resolve("strategy", "theirs", field="result")

@@ -33,7 +33,7 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.BAD_DATA: "a file or an environment gave bad data",
     ExitCode.MISSING_INPUT: "an input file is missing",
-    ExitCode.UNAVAILABLE: "an extra is missing, or a plugin is broken",
+    ExitCode.UNAVAILABLE: "an extra is missing, or a plugin is broken or has crashed",
     ExitCode.INTERNAL: "a bug in Townlet",
     ExitCode.LOCKED: "another process holds the run",
     ExitCode.IO: "reading or writing failed",

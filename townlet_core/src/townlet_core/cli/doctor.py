@@ -16,9 +16,8 @@ from typing import Any
 import click
 
 from townlet_core.cli.state import CliState, pass_state
-from townlet_core.plugins import status
+from townlet_core.plugins import requirements, status
 
-_OURS = ("townlet-core", "townlet-strategies-anneal", "townlet-strategies-bc", "townlet-strategies-ppo")
 _LIBRARIES = (
     "click",
     "gymnasium",
@@ -48,7 +47,7 @@ def examine(state: CliState, runs_dir: Path) -> dict[str, Any]:
     """Return everything that `townlet doctor` tells, as JSON-like data."""
     return {
         "python": {"version": platform.python_version(), "executable": sys.executable, "platform": platform.platform()},
-        "townlet": _versions(_OURS),
+        "townlet": _versions(requirements.FIRST_PARTY_DISTRIBUTIONS),
         "libraries": _versions(_LIBRARIES),
         "torch": torch_build(),
         "cpu": {

@@ -59,7 +59,6 @@ class TownletGroup(click.Group):
             if not cmd_name.startswith("plugin:") and not state.registry.named("command", cmd_name):
                 return None
             command = state.registry.resolve("command", cmd_name)
-            state.plugin = state.registry.find("command", cmd_name).plugin.title
         if not isinstance(command, click.Command):
             raise PluginError(f"command '{cmd_name}' is not a click command but {type(command).__name__}")
         return command
@@ -135,13 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         _discard_stdout()
         return _report(str(error), ExitCode.IO)
-    except Exception:  # noqa: BLE001  (the last guard: what gets here is a bug, and is shown whole)
-        import traceback
-
-        traceback.print_exc()
-        return _report(
-            f"this is a bug in {state.plugin or 'Townlet'}; please report it with the lines above", ExitCode.INTERNAL
-        )
+    except Exception as error:  # noqa: BLE001  (the last guard: what gets here is a bug, and is shown whole)
+        return _report_bug(error, state)
     return code
 
 
@@ -166,6 +160,21 @@ def _usage(error: click.ClickException) -> str:
 def _report(message: str, code: ExitCode) -> ExitCode:
     print(f"error: {message}", file=sys.stderr)
     return code
+
+
+def _report_bug(error: Exception, state: CliState) -> ExitCode:
+    """Show the traceback, and say whose bug it is: that of a plugin which is not ours makes it a broken plugin."""
+    import traceback
+
+    from townlet_core.plugins.blame import culprit, is_ours
+
+    traceback.print_exception(error)
+    registry = vars(state).get("any_registry")
+    plugin = culprit(registry, error.__traceback__) if registry is not None else None
+    ours = plugin is None or is_ours(plugin)
+    whose = "Townlet" if plugin is None else f"Townlet ({plugin.title})" if ours else plugin.title
+    code = ExitCode.INTERNAL if ours else ExitCode.UNAVAILABLE
+    return _report(f"this is a bug in {whose}; please report it with the lines above", code)
 
 
 def _discard_stdout() -> None:

@@ -20,7 +20,7 @@ _HEADER = ("DISTRIBUTION", "VERSION", "PLUGIN", "API", "STATE", "OFFERS")
 
 
 def _list_options(function: Callable[..., None]) -> Callable[..., None]:
-    check_help = "End with code 69 if a plugin is broken, incompatible or in conflict."
+    check_help = "Import every target; end with code 69 if a plugin is broken, incompatible or in conflict."
     for option in (
         click.option("--check", is_flag=True, help=check_help),
         click.option("-v", "--verbose", is_flag=True, help="Show each entry with its targets, and tracebacks."),
@@ -51,7 +51,7 @@ def list_command(ctx: click.Context, as_json: bool, verbose: bool, check: bool) 
 
 def _list(ctx: click.Context, *, as_json: bool, verbose: bool, check: bool) -> None:
     registry = ctx.ensure_object(CliState).any_registry
-    plugins = status.describe(registry)
+    plugins = status.describe(registry, resolve=check)
     if as_json:
         import json
 

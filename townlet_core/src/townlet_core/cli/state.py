@@ -17,12 +17,10 @@ class CliState:
 
     Attributes:
         no_plugins: ``--no-plugins`` was given.
-        plugin: the plugin whose command runs, to be named if that crashes; empty for a built-in command.
     """
 
     def __init__(self) -> None:
         self.no_plugins = False
-        self.plugin = ""
 
     @cached_property
     def registry(self) -> Registry:

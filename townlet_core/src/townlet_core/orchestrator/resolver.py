@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.environments.build import make_environment
-from townlet_core.errors import PluginError
+from townlet_core.environments.vector import VectorEnvironment
+from townlet_core.errors import PluginError, TownletError
 from townlet_core.policy.encoder import BUILT_IN_ENCODERS, Encoder, built_in_encoder
 from townlet_core.strategy import TrainingStrategy
 from townlet_core.tracking.base import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from townlet_core.config.environment import EnvironmentConfig
-    from townlet_core.environments.vector import VectorEnvironment
+    from townlet_core.environments.build import EnvironmentFactory
+    from townlet_core.plugins.offers import Kind
     from townlet_core.plugins.registry import Registry
 
 
@@ -34,7 +36,7 @@ class PluginResolver:
     def environment(self, config: EnvironmentConfig, *, num_worlds: int | None = None) -> VectorEnvironment:
         """Build an environment; see `Resolver.environment`."""
         return make_environment(
-            config, num_worlds=num_worlds, trust_code=self.trust_code, entries=self.registry.environment_factory
+            config, num_worlds=num_worlds, trust_code=self.trust_code, entries=self._environment_factory
         )
 
     def encoder(self, name: str) -> Encoder:
@@ -46,13 +48,7 @@ class PluginResolver:
 
     def tracker(self, name: str, options: Mapping[str, Any], run_directory: str) -> Tracker:
         """Return a plugin's tracker; raises `PluginError` where nobody offers it, or where it cannot be made."""
-        make = self.registry.resolve("tracker", name)
-        try:
-            tracker = make(run_directory, dict(options))
-        except Exception as error:
-            raise PluginError(f"tracker '{name}' cannot be made: {type(error).__name__}: {error}") from error
-        if not isinstance(tracker, Tracker):
-            raise PluginError(f"tracker '{name}' made {type(tracker).__name__}, which has no log and close")
+        tracker: Tracker = self._built("tracker", name, Tracker, run_directory, dict(options))
         return tracker
 
     def strategy(self, name: str) -> TrainingStrategy:
@@ -60,13 +56,39 @@ class PluginResolver:
         strategy: TrainingStrategy = self._built("strategy", name, TrainingStrategy)
         return strategy
 
-    def _built(self, kind: Any, name: str, protocol: type[Any]) -> Any:
+    def _environment_factory(self, name: str) -> EnvironmentFactory | None:
+        """Return a plugin's factory under a guard, or None where no plugin has that name."""
+        factory = self.registry.environment_factory(name)
+        if factory is None:
+            return None
+
+        def guarded(config: EnvironmentConfig, *, num_worlds: int) -> VectorEnvironment:
+            title = self.registry.find("environment", name).title
+            environment = _made(title, factory, config, num_worlds=num_worlds)
+            if not isinstance(environment, VectorEnvironment):
+                raise PluginError(f"{title} made {type(environment).__name__}, which is no VectorEnvironment")
+            if environment.num_worlds != num_worlds:
+                environment.close()
+                raise PluginError(f"{title} made {environment.num_worlds} worlds, and was asked for {num_worlds}")
+            return environment
+
+        return guarded
+
+    def _built(self, kind: Kind, name: str, protocol: type[Any], *arguments: object) -> Any:
         target = self.registry.resolve(kind, name)
-        try:
-            built = target()
-        except Exception as error:
-            raise PluginError(f"{kind} '{name}' cannot be made: {type(error).__name__}: {error}") from error
+        title = self.registry.find(kind, name).title
+        built = _made(title, target, *arguments)
         absent = [method for method in vars(protocol) if not method.startswith("_") and not hasattr(built, method)]
         if absent:
-            raise PluginError(f"{kind} '{name}' is {type(built).__name__}, which has no {' and no '.join(absent)}")
+            raise PluginError(f"{title} is {type(built).__name__}, which has no {' and no '.join(absent)}")
         return built
+
+
+def _made(title: str, target: Callable[..., Any], *arguments: object, **named: object) -> Any:
+    """Call what a plugin gave us; what it raises is the plugin's fault, errors that it raises on purpose apart."""
+    try:
+        return target(*arguments, **named)
+    except TownletError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{title} cannot be made: {type(error).__name__}: {error}") from error

@@ -9,7 +9,7 @@ from townlet_core.errors import ConfigError, PluginError, TownletWarning, Unavai
 from townlet_core.plugins import requirements
 from townlet_core.plugins.discovery import normalized
 from townlet_core.plugins.manager import PluginManager
-from townlet_core.plugins.offers import KINDS, Kind, Offer, import_target
+from townlet_core.plugins.offers import KINDS, Kind, Offer, load_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,21 +81,6 @@ class Registry:
         return self.plain("strategy")
 
     @property
-    def environments(self) -> dict[str, Entry]:
-        """Environments by plain name."""
-        return self.plain("environment")
-
-    @property
-    def encoders(self) -> dict[str, Entry]:
-        """Encoders by plain name."""
-        return self.plain("encoder")
-
-    @property
-    def trackers(self) -> dict[str, Entry]:
-        """Trackers by plain name."""
-        return self.plain("tracker")
-
-    @property
     def commands(self) -> dict[str, Entry]:
         """Commands by plain name."""
         return self.plain("command")
@@ -163,17 +148,11 @@ class Registry:
             field: which target of the entry; by default its main one.
 
         Raises:
-            PluginError: as in `find`; or the target cannot be imported.
+            PluginError: as in `find`; or the target cannot be imported, or is not what this field has to be.
             TorchNotAvailableError: the main target needs torch, which is not installed or cannot be imported.
             UnavailableError: the same for any other required package.
         """
-        offer = self.find(kind, name)
-        main = KINDS[kind][1]
-        required = offer.entry.requires if field in {"", main} else ()
-        absent = requirements.missing(required)
-        if absent:
-            raise requirements.unmet(kind, offer.entry, absent)
-        return import_target(offer, getattr(offer.entry, field or main), required)
+        return load_target(self.find(kind, name), field or KINDS[kind][1])
 
     def environment_factory(self, name: str) -> Any | None:
         """Return the factory of a plugin's environment, or None where no plugin may have that name.

@@ -16,6 +16,15 @@ FIRST_PARTY_EXTRAS = ("ppo",)
 """Strategies that an extra of townlet-core of the same name installs; a distribution without one yet is not here."""
 
 
+FIRST_PARTY_DISTRIBUTIONS = (
+    "townlet-core",
+    "townlet-strategies-anneal",
+    "townlet-strategies-bc",
+    "townlet-strategies-ppo",
+)
+"""Ours: a crash in one of them is a bug in Townlet."""
+
+
 def is_installed(package: str) -> bool:
     """Return whether `package` can be found; it is not imported, so a damaged installation still counts as there."""
     try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import traceback
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from townlet_core.errors import UnavailableError
 from townlet_core.plugins import requirements
 from townlet_core.plugins.discovery import normalized
-from townlet_core.plugins.entries import Entry
+from townlet_core.plugins.offers import KINDS, load_target
 
 if TYPE_CHECKING:
     from townlet_core.plugins.manager import Plugin
@@ -54,7 +58,7 @@ class PluginStatus:
         api: the plugin API that it was written for, ``"1.0"``; None if it was not loaded or does not say.
         state: one word.
         cause: why it is not ok, in one line.
-        stage: where a broken plugin failed: import, api, register or collect.
+        stage: where a broken plugin failed: import, api, register, collect, or resolve (a target).
         traceback: of a broken plugin.
         offers: what it offers; empty if it was not loaded.
     """
@@ -75,9 +79,14 @@ class PluginStatus:
         return asdict(self)
 
 
-def describe(registry: Registry) -> list[PluginStatus]:
-    """Return the status of every plugin, in the order in which they were loaded."""
-    return [_describe(registry, plugin) for plugin in registry.manager.plugins]
+def describe(registry: Registry, *, resolve: bool = False) -> list[PluginStatus]:
+    """Return the status of every plugin, in the order in which they were loaded.
+
+    Args:
+        registry: the plugins.
+        resolve: import and check every target as well, in this process; one that fails makes its plugin broken.
+    """
+    return [_describe(registry, plugin, resolve=resolve) for plugin in registry.manager.plugins]
 
 
 def unknown_switches(registry: Registry) -> list[str]:
@@ -87,9 +96,16 @@ def unknown_switches(registry: Registry) -> list[str]:
     return sorted(name for name in registry.manager.disabled if normalized(name) not in known)
 
 
-def _describe(registry: Registry, plugin: Plugin) -> PluginStatus:
-    offers = tuple(_offer(registry, offer) for offer in registry.offers if offer.plugin is plugin)
+def _describe(registry: Registry, plugin: Plugin, *, resolve: bool) -> PluginStatus:
+    offered = [offer for offer in registry.offers if offer.plugin is plugin]
+    offers = tuple(_offer(registry, offer) for offer in offered)
     state, cause = _state(plugin, offers)
+    stage: str | None = plugin.failure.stage if plugin.failure else None
+    text = plugin.failure.traceback if plugin.failure else None
+    errors = [error for offer in offered for error in _unresolved(offer)] if resolve else []
+    if errors:
+        state, cause, stage = "broken", "; ".join(f"resolve: {error}" for error in errors), "resolve"
+        text = "".join("".join(traceback.format_exception(error)) for error in errors)
     return PluginStatus(
         distribution=plugin.source.distribution,
         version=plugin.source.version,
@@ -98,23 +114,36 @@ def _describe(registry: Registry, plugin: Plugin) -> PluginStatus:
         api=".".join(map(str, plugin.api)) if plugin.api else None,
         state=state,
         cause=cause,
-        stage=plugin.failure.stage if plugin.failure else None,
-        traceback=plugin.failure.traceback if plugin.failure else None,
+        stage=stage,
+        traceback=text,
         offers=offers,
     )
 
 
 def _offer(registry: Registry, offer: Offer) -> OfferStatus:
     entry = offer.entry
-    own = set(type(entry).__dataclass_fields__) - set(Entry.__dataclass_fields__)
     return OfferStatus(
         kind=offer.kind,
         name=entry.name,
         summary=entry.summary,
-        targets={field: getattr(entry, field) for field in sorted(own)},
+        targets=offer.targets,
         missing=requirements.missing(entry.requires),
         conflict=registry.conflict(offer),
     )
+
+
+def _unresolved(offer: Offer) -> list[UnavailableError]:
+    """Return what is wrong with the targets of an entry; of a missing package the state `needs` tells."""
+    errors = []
+    for field in offer.targets:
+        if field == KINDS[offer.kind][1] and requirements.missing(offer.entry.requires):
+            continue
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # stdout may be read by a program
+                load_target(offer, field)
+        except UnavailableError as error:
+            errors.append(error)
+    return errors
 
 
 def _state(plugin: Plugin, offers: tuple[OfferStatus, ...]) -> tuple[State, str]:
