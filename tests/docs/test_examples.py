@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from townlet_core.dto.ppo import PPOTrainingResultDTO
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -117,6 +119,28 @@ def test_every_example_of_a_page_does_what_the_page_says(page, session, tmp_path
 def test_the_pages_that_teach_have_examples_that_run():
     for name in ("README.md", "docs/tutorial/first-run.md", "docs/how-to/write-a-strategy-plugin.md"):
         assert any(language == "console" for language, _ in blocks(ROOT / name)), name
+
+
+def test_the_index_claims_no_more_than_is_run():
+    text = " ".join((ROOT / "docs" / "index.md").read_text(encoding="utf-8").split())
+    assert (
+        "every session and every Python example of the tutorial, the how-to pages, the README and CONTRIBUTING" in text
+    )
+    assert "The reference pages are generated from the code or compared with it, and not run" in text
+    promised = {"README.md", "CONTRIBUTING.md", "tutorial", "how-to"}
+    with_examples = {page for page in PAGES if any(language in RUN for language, _ in blocks(page))}
+    assert {page for page in with_examples if not promised & {page.name, page.parent.name}} - {*SESSIONS} == {
+        ROOT / "docs" / "reference" / "hooks.md"
+    }
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial/first-run.md"])
+def test_a_page_that_shows_how_to_resume_says_that_the_weights_will_differ(name):
+    text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
+    assert "--resume" in text
+    assert "weights differ from those of an uninterrupted run, and the result says so" in text
+    assert "same result" not in text
+    assert {"num_resumes", "episodes_restarted"} <= PPOTrainingResultDTO.model_fields.keys()
 
 
 def test_every_link_between_pages_leads_somewhere():
