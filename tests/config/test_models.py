@@ -95,3 +95,10 @@ def test_a_chosen_shard_is_kept_and_must_divide():
     assert EnvironmentConfig(num_worlds=64, worlds_per_shard=32).shard_worlds == 32
     with pytest.raises(ValidationError, match="does not divide num_worlds = 64; 32 does"):
         EnvironmentConfig(num_worlds=64, worlds_per_shard=48)
+
+
+@pytest.mark.parametrize("name", ["gymnasium:Cart\tPole", "gymnasium:CartPole-v1\n", "\x1b[2J", "a\x00b", "\u202egym"])
+def test_the_name_of_an_environment_is_printable(name):
+    with pytest.raises(ValidationError, match="holds a character that cannot be printed"):
+        EnvironmentConfig(name=name)
+    assert EnvironmentConfig(name="python:pakke.øy:make world").name == "python:pakke.øy:make world"

@@ -1,4 +1,4 @@
-"""Shape and finiteness checks that name what they looked at."""
+"""The array types of the code, and whether all numbers of an array are finite."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ Array = NDArray[Any]
 Observations = dict[str, Array]
 
 _SMALL = 4096
-
-
-def require_shape(array: Array, shape: tuple[int, ...], *, name: str) -> None:
-    """Raise `ValueError` unless `array` has `shape`; `name` is what the message calls it."""
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
 
 
 def is_finite(array: Array) -> bool:

@@ -55,6 +55,13 @@ class EnvironmentConfig(Settings):
         description="Keyword arguments for the environment's constructor, such as {g: 9.8}; it checks them.",
     )
 
+    @field_validator("name")
+    @classmethod
+    def _is_printable(cls, name: str | None) -> str | None:
+        if name is not None and not name.isprintable():
+            raise ValueError("it holds a character that cannot be printed")
+        return name
+
     @field_validator("worlds_per_shard")
     @classmethod
     def _divides(cls, worlds_per_shard: int | None, info: ValidationInfo) -> int | None:

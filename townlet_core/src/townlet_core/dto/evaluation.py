@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from townlet_core.dto.base import ResultBase
@@ -19,7 +21,7 @@ class EpisodeResult(ResultBase):
 class EvaluationResultDTO(ResultBase):
     """Every seed of the list, in its order, each run exactly once."""
 
-    schema_version: str = Field(default="1.0", description="Version of this record.")
+    schema_version: Literal["1.0"] = Field(default="1.0", description="Version of this record.")
     environment: str = Field(description="Name of the environment.")
     policy_digest: str = Field(description="Digest of the evaluated artefact; empty for a policy that is not one.")
     deterministic: bool = Field(description="Whether the most likely action was taken, instead of a sample.")
