@@ -13,6 +13,7 @@ import numpy as np
 from townlet_core.environments.action_codec import ActionCodec
 from townlet_core.environments.vector import AutoresetMode, EnvironmentStep, VectorEnvironment
 from townlet_core.errors import UsageError
+from townlet_core.randomness import MAX_SEED
 from townlet_core.spaces import flatten_action_space, flatten_space
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from townlet_core.arrays import Array
     from townlet_core.environments.block_arrays import BlockArrays
     from townlet_core.spaces import Space
-
-MAX_SEED = 2**63 - 1
 
 
 class GymnasiumAdapter(VectorEnvironment):
