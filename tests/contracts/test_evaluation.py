@@ -6,7 +6,7 @@ from gymnasium import spaces
 
 from townlet_core.config.load import load_config
 from townlet_core.context import BuiltInResolver
-from townlet_core.environments.vector import AutoresetMode
+from townlet_core.environments.vector import AutoresetMode, EnvironmentStep, VectorEnvironment
 from townlet_core.errors import EnvironmentFault, UsageError
 from townlet_core.policy.encoder import FlattenEncoder
 from townlet_core.policy.numpy_policy import NumpyPolicy
@@ -91,6 +91,67 @@ def test_a_short_last_batch_is_padded_and_its_padding_is_not_reported(scripted, 
 def test_the_return_of_several_agents_is_their_mean(scripted, echo):
     result = SERVICE.evaluate(echo(), scripted(1, 3), [1], deterministic=True)
     assert result.episodes[0].episode_return == pytest.approx(1.0 + 2 * 0.25)
+
+
+class Population(VectorEnvironment):
+    """Three slots for agents: `spans` says from when to when each is there in every episode of 8 steps.
+
+    A present agent earns 1 in each step and is terminated in its last one.
+    """
+
+    name, num_agents, autoreset, exact = "population", 3, AutoresetMode.SAME_STEP, True
+
+    def __init__(self, num_worlds, spans):
+        self.num_worlds, self.spans = num_worlds, spans
+        self.observation_spaces = {"observation": spaces.Box(-1, 1, (3,), np.float32)}
+        self.action_space = spaces.Discrete(4)
+
+    def reset(self, seeds):
+        self.tick = 0
+        return self.shown(np.zeros((self.num_worlds, 3), bool), np.zeros((self.num_worlds, 3), np.float32))
+
+    def present(self):
+        row = [first <= self.tick < last for first, last in self.spans]
+        return np.tile(np.array(row), (self.num_worlds, 1))
+
+    def shown(self, ended, rewards):
+        shape = (self.num_worlds, 3)
+        observations = {"observation": np.zeros((*shape, 3), np.float32)}
+        return EnvironmentStep(
+            observations=observations,
+            final_observations=observations,
+            agent_mask=self.present(),
+            rewards=rewards,
+            terminations=ended,
+            truncations=np.zeros(shape, bool),
+            episode_starts=np.full(self.num_worlds, self.tick == 0),
+        )
+
+    def step(self, actions):
+        acted = self.present()
+        self.tick = self.tick + 1
+        ended = acted & ~self.present()
+        self.tick %= 8
+        return self.shown(ended, acted.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        (((0, 5), (0, 0), (0, 3)), (4.0, 5)),  # a slot that is never used
+        (((0, 5), (2, 8), (9, 9)), (5.5, 6)),  # one agent comes while another is there
+        (((3, 5), (0, 0), (0, 0)), (2.0, 2)),  # nobody is there at first
+        (((0, 2), (2, 4), (0, 0)), (2.0, 2)),  # one takes over from another
+    ],
+)
+def test_agents_that_come_late_count_and_slots_that_stay_empty_do_not(echo, spans, expected):
+    result = SERVICE.evaluate(echo(), Population(2, spans), [1, 2, 3], max_steps=100)
+    assert [(episode.episode_return, episode.length) for episode in result.episodes] == [expected] * 3
+
+
+def test_an_episode_without_any_agent_is_an_error(echo):
+    with pytest.raises(EnvironmentFault, match="seed 1: no agent was present in the whole episode"):
+        SERVICE.evaluate(echo(), Population(2, ((0, 0),) * 3), [1, 2], max_steps=100)
 
 
 def test_an_empty_list_of_seeds_is_an_error(scripted, echo):

@@ -54,7 +54,7 @@ class EvaluationService:
 
         Raises:
             UsageError: the list is empty.
-            EnvironmentFault: an episode failed or did not end; nothing is returned for the others.
+            EnvironmentFault: an episode failed, did not end, or had no agent; nothing is returned for the others.
         """
         if not seeds:
             raise UsageError("an evaluation needs at least one seed")
@@ -90,33 +90,47 @@ class EvaluationService:
         deterministic: bool,
         max_steps: int,
     ) -> list[EpisodeResult]:
-        """Run one seed in each world until every episode has ended; worlds left over repeat the last seed, unread."""
+        """Run one seed in each world until every episode has ended; worlds left over repeat the last seed, unread.
+
+        An agent's episode begins when it is first present, and only its first one counts. A world takes in agents until
+        all those that came have ended, or its own next episode starts.
+        """
         padded = seeds + [seeds[-1]] * (environment.num_worlds - len(seeds))
         rollout = Rollout(environment, policy, seeds=padded, purpose="evaluate", deterministic=deterministic)
         shape = rollout.returns.shape
         returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
-        running, truncated = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
-        running[len(seeds) :] = False
+        running, lived, truncated = (np.zeros(shape, dtype=bool) for _ in range(3))
+        is_open = np.arange(len(padded)) < len(seeds)
         for _ in range(max_steps):
-            _, ended, after = rollout.step()
+            acted, ended, after = rollout.step()
+            appeared = acted & ~lived & is_open[:, None]
+            lived |= appeared
+            running |= appeared
             first_end = ended & running
             returns[first_end] = rollout.returns[first_end]
             lengths[first_end] = rollout.lengths[first_end]
             truncated[first_end] = (after.truncations & ~after.terminations)[first_end]
             running &= ~ended
             rollout.clear(ended)
-            if not running.any():
+            is_running = running.any(axis=1)
+            is_open &= (is_running | ~lived.any(axis=1)) & ~after.episode_starts
+            if not (is_running | is_open).any():
                 break
         else:
-            seed = seeds[int(np.argwhere(running)[0, 0])]
+            seed = seeds[int(np.argmax(is_running | is_open))]
             raise EnvironmentFault(
                 f"environment '{environment.name}': seed {seed} has not ended after {max_steps:,} steps; "
                 "set environment.max_episode_steps"
             )
+        nobody = [seed for world, seed in enumerate(seeds) if not lived[world].any()]
+        if nobody:
+            raise EnvironmentFault(
+                f"environment '{environment.name}': seed {nobody[0]}: no agent was present in the whole episode"
+            )
         return [
             EpisodeResult(
                 seed=seed,
-                episode_return=float(returns[world].mean()),
+                episode_return=float(returns[world][lived[world]].mean()),
                 length=int(lengths[world].max()),
                 truncated=bool(truncated[world].any()),
             )
