@@ -6,7 +6,9 @@ from gymnasium import spaces
 
 from townlet_core.config.load import load_config
 from townlet_core.context import BuiltInResolver
+from townlet_core.environments import limits
 from townlet_core.environments.vector import AutoresetMode
+from townlet_core.errors import ConfigError, EnvironmentFault
 from townlet_core.policy.encoder import FlattenEncoder
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.spec import PolicySpec
@@ -16,6 +18,8 @@ from townlet_core.services.buffer import RolloutBuffer
 from townlet_core.services.noise import ActionNoise
 
 SERVICE = RolloutCaptureService()
+FLAGS = ("action_mask", "agent_mask", "terminations", "truncations")
+NUMBERS = ("actions", "log_probs", "values", "bootstrap_values", "rewards")
 MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]
 
 
@@ -96,6 +100,38 @@ def test_an_action_mask_is_recorded_as_it_was_shown(scripted, echo):
     assert (buffer.action_mask[..., 0] == (tick % 2 == 0)).all()
     assert buffer.action_mask[..., 1:].all()
     assert collect(scripted(3), echo())[1].action_mask is None
+
+
+@pytest.mark.parametrize(
+    ("first", "says"), [(True, "had an action_mask before"), (False, "has an action_mask only now")]
+)
+def test_an_environment_that_has_masks_only_sometimes_is_faulty(scripted, echo, first, says):
+    environment = scripted(3, with_mask=first)
+    rollout = SERVICE.start(environment, echo(), seeds=3)
+    rollout.fill(SERVICE.allocate(rollout, 4))
+    environment.with_mask = not first
+    for step in (lambda: rollout.fill(SERVICE.allocate(rollout, 4)), rollout.step):
+        with pytest.raises(EnvironmentFault, match=rf"'scripted': it {says}.*in every step, or never"):
+            step()
+
+
+def test_a_buffer_that_does_not_fit_into_memory_is_refused_before_it_is_made(scripted, echo, monkeypatch):
+    rollout = SERVICE.start(scripted(2, 3, with_mask=True), echo(), seeds=3)
+    buffer = SERVICE.allocate(rollout, 10)
+    arrays = [*buffer.observations.values(), *(getattr(buffer, part) for part in FLAGS + NUMBERS)]
+    needed = sum(array.nbytes for array in arrays)
+    monkeypatch.setattr(limits, "available_memory", lambda: needed)
+    SERVICE.allocate(rollout, 10)
+    monkeypatch.setattr(limits, "available_memory", lambda: needed - 1)
+    with pytest.raises(ConfigError, match=r"rollouts of 10 steps, 2 worlds and 3 agents need .* lower num_steps"):
+        SERVICE.allocate(rollout, 10)
+
+
+def test_a_limit_of_the_process_that_the_system_does_not_tell_is_a_configuration_error_too(scripted, echo, monkeypatch):
+    rollout = SERVICE.start(scripted(2), echo(), seeds=3)
+    monkeypatch.setattr(limits, "available_memory", lambda: None)
+    with pytest.raises(ConfigError, match=r"worlds and 1 agents do not fit into memory .*: lower num_steps"):
+        SERVICE.allocate(rollout, 10**13)
 
 
 def test_an_episode_that_spans_two_rollouts_is_counted_once_and_whole(scripted, echo):

@@ -148,6 +148,12 @@ def looks_at_its_neighbour(self, step, *, is_reset):
     return replace(step, rewards=step.rewards if is_reset else rewards)
 
 
+@mutant
+def mask_in_some_steps(self, step, *, is_reset):
+    mask = np.ones((*step.agent_mask.shape, 2), bool)
+    return replace(step, action_mask=mask if is_reset or not ended(step).any() else None)
+
+
 class SameStartForAll(Mutant):
     def reset(self, seeds):
         return self.inner.reset(seeds if isinstance(seeds, int) else [seed + place for place, seed in enumerate(seeds)])
@@ -196,6 +202,7 @@ MUTANTS = [
     (outside_its_space, "values"),
     (narrow_mask, "arrays"),
     (nothing_allowed, "masks"),
+    (mask_in_some_steps, "masks"),
     (start_one_late, "autoreset"),
     (absent_agent, "autoreset"),
     (not_started, "episode starts"),

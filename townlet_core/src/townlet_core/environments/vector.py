@@ -38,8 +38,8 @@ class EnvironmentStep:
     Attributes:
         observations: (N, A, ...) for each flattened name: what the agents see before they act.
         agent_mask: (N, A) bool; True = the agent is present and acts now.
-        action_mask: (N, A, K) bool, True = allowed; None where every action always is. For MultiDiscrete actions K is
-            the sum of the counts.
+        action_mask: (N, A, K) bool, True = allowed; None where every action always is, and then in every step: an
+            environment has masks always or never. For MultiDiscrete actions K is the sum of the counts.
         rewards: (N, A) float32 for the step just made; zeros after `reset`.
         terminations: (N, A) bool; the agent's process ended (bootstrap 0).
         truncations: (N, A) bool; a time limit cut the episode (bootstrap the value of the final observation).

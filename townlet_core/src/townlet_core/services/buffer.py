@@ -5,18 +5,25 @@ Legend: T steps, N worlds, A agents per world, K actions, D action dimensions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from gymnasium import spaces
 
+from townlet_core.environments.limits import require_memory
+from townlet_core.errors import ConfigError
 from townlet_core.spaces import action_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from townlet_core.arrays import Array, Observations
+
+
+_FIXED_BYTES = 3 * 1 + 4 * 4
+"""Bytes of an agent's step in the arrays that every buffer has: three of flags, four of float32."""
 
 
 @dataclass(slots=True)
@@ -60,22 +67,35 @@ class RolloutBuffer:
         action_space: spaces.Space[Any],
         has_action_mask: bool,
     ) -> Self:
-        """Return a buffer of zeros for the given sizes and spaces."""
+        """Return a buffer of zeros for the given sizes and spaces.
+
+        Raises:
+            ConfigError: it does not fit into memory.
+        """
         shape = (num_steps, num_worlds, num_agents)
-        action_type = np.float32 if isinstance(action_space, spaces.Box) else np.int64
-        return cls(
-            observations={
-                name: np.zeros((*shape, *(space.shape or ())), dtype=space.dtype or np.float32)
-                for name, space in observation_spaces.items()
-            },
-            actions=np.zeros((*shape, *(action_space.shape or ())), dtype=action_type),
-            action_mask=np.zeros((*shape, action_count(action_space)), dtype=bool) if has_action_mask else None,
-            agent_mask=np.zeros(shape, dtype=bool),
-            log_probs=np.zeros(shape, dtype=np.float32),
-            values=np.zeros(shape, dtype=np.float32),
-            bootstrap_values=np.zeros(shape, dtype=np.float32),
-            rewards=np.zeros(shape, dtype=np.float32),
-            terminations=np.zeros(shape, dtype=bool),
-            truncations=np.zeros(shape, dtype=bool),
-            last_values=np.zeros(shape[1:], dtype=np.float32),
-        )
+        widths: dict[str, tuple[tuple[int, ...], Any]] = {
+            name: (space.shape or (), space.dtype or np.float32) for name, space in observation_spaces.items()
+        }
+        action = (action_space.shape or (), np.float32 if isinstance(action_space, spaces.Box) else np.int64)
+        num_mask = action_count(action_space) if has_action_mask else 0
+        row_bytes = num_mask + _FIXED_BYTES
+        row_bytes += sum(math.prod(width) * np.dtype(kind).itemsize for width, kind in (*widths.values(), action))
+        what = f"rollouts of {num_steps:,} steps, {num_worlds:,} worlds and {num_agents} agents"
+        remedy = "lower num_steps of the strategy, or environment.num_worlds"
+        require_memory(math.prod(shape) * row_bytes, what=what, remedy=remedy)
+        try:
+            return cls(
+                observations={name: np.zeros((*shape, *width), dtype=kind) for name, (width, kind) in widths.items()},
+                actions=np.zeros((*shape, *action[0]), dtype=action[1]),
+                action_mask=np.zeros((*shape, num_mask), dtype=bool) if has_action_mask else None,
+                agent_mask=np.zeros(shape, dtype=bool),
+                log_probs=np.zeros(shape, dtype=np.float32),
+                values=np.zeros(shape, dtype=np.float32),
+                bootstrap_values=np.zeros(shape, dtype=np.float32),
+                rewards=np.zeros(shape, dtype=np.float32),
+                terminations=np.zeros(shape, dtype=bool),
+                truncations=np.zeros(shape, dtype=bool),
+                last_values=np.zeros(shape[1:], dtype=np.float32),
+            )
+        except MemoryError as error:  # a limit of the process that the system does not tell
+            raise ConfigError(f"{what} do not fit into memory ({error}): {remedy}") from error

@@ -64,6 +64,7 @@ class Rollout:
         self.current: EnvironmentStep = environment.reset(seeds)
         self.returns = np.zeros(shape)
         self.lengths = np.zeros(shape, dtype=np.int64)
+        self._is_masked = self.current.action_mask is not None
         self._state: object | None = None
         self._noise = (
             None
@@ -89,13 +90,18 @@ class Rollout:
         if buffer is not None:
             for name, observation in before.observations.items():
                 buffer.observations[name][index] = observation
-            if buffer.action_mask is not None and before.action_mask is not None:
+            if buffer.action_mask is not None:
                 buffer.action_mask[index] = before.action_mask
             buffer.agent_mask[index] = agent_mask
             buffer.actions[index] = decision.actions
             buffer.log_probs[index] = decision.log_probs
             buffer.values[index] = decision.values
         after = self.environment.step(decision.actions)
+        if (after.action_mask is not None) is not self._is_masked:
+            had = "had an action_mask before and has none now" if self._is_masked else "has an action_mask only now"
+            raise EnvironmentFault(
+                f"environment '{self.environment.name}': it {had}; it has one in every step, or never"
+            )
         self.current = after
         if self._noise is not None and np.count_nonzero(after.episode_starts):
             self._noise.begin_episodes(after.episode_starts)
@@ -175,7 +181,11 @@ class RolloutCaptureService:
         return Rollout(environment, policy, seeds=seeds, purpose=purpose, deterministic=deterministic)
 
     def allocate(self, rollout: Rollout, num_steps: int) -> RolloutBuffer:
-        """Return a buffer for `num_steps` steps of `rollout`."""
+        """Return a buffer for `num_steps` steps of `rollout`.
+
+        Raises:
+            ConfigError: it does not fit into memory.
+        """
         environment = rollout.environment
         return RolloutBuffer.allocate(
             num_steps,

@@ -59,6 +59,8 @@ def check_step(
     _check_arrays(environment, step, findings)
     if findings.num_seen > known:
         return
+    if before is not None and (before.action_mask is None) != (step.action_mask is None):
+        findings.add("masks", "action_mask is None in one step and an array in the next: have one always, or never")
     _check_masks(environment, step, findings)
     _check_rewards(before, step, findings)
     if before is None:
