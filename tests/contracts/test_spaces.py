@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 
 import gymnasium
 import numpy as np
@@ -19,6 +20,7 @@ from townlet_core.spaces import (
     flatten_space,
     space_from_json,
     space_to_json,
+    spaces_from_json,
 )
 
 shapes = st.lists(st.integers(1, 3), max_size=3).map(tuple)
@@ -194,6 +196,24 @@ GOOD = {"type": "Box", "shape": [2], "dtype": "float32", "low": -1, "high": "inf
 def test_damaged_data_is_not_a_space(data) -> None:
     with pytest.raises(ConfigError, match="not a space"):
         space_from_json(data)
+
+
+def box(elements):
+    return {"type": "Box", "shape": [elements], "dtype": "float32", "low": "-inf", "high": "inf"}
+
+
+def test_the_spaces_of_one_policy_are_bounded_together_and_before_memory_is_taken() -> None:
+    assert len(spaces_from_json({"a": box(2**10), "b": box(2**10)})) == 2
+    tracemalloc.start()
+    try:
+        for data in ({"a": box(2**22), "b": box(2**22 + 1)}, {"a": {"type": "Tuple", "spaces": [box(2**23 + 1)]}}):
+            with pytest.raises(ConfigError, match="more than 8,388,608 numbers in all"):
+                spaces_from_json(data)
+        with pytest.raises(ConfigError, match="more than 4096 parts"):
+            spaces_from_json({str(index): box(1) for index in range(4097)})
+        assert tracemalloc.get_traced_memory()[1] < 2**22 * 40
+    finally:
+        tracemalloc.stop()
 
 
 def test_spaces_without_end_are_refused() -> None:

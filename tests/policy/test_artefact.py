@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from townlet_core.checkpoint.atomic import write_directory
 from townlet_core.errors import ArtefactError, MissingInputError
 from townlet_core.policy.artefact import (
     DOCUMENT_FILE,
+    MAX_DOCUMENT_BYTES,
     WEIGHTS_FILE,
     PolicyArtefact,
     PolicyDocument,
@@ -85,6 +87,38 @@ def test_saving_replaces_what_was_there_whole(saved):
     other = make_artefact(seed=5)
     assert other.save(saved) == load_artefact(saved).digest
     assert sorted(path.name for path in saved.parent.iterdir()) == ["policy"]
+
+
+def test_only_an_artefact_or_nothing_is_ever_replaced(tmp_path, saved):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    make_artefact().save(mine)
+    assert load_artefact(mine).digest == load_artefact(saved).digest
+    for files in ({"thesis.txt": b"words"}, {"manifest.json": b'{"name": "a web page"}'}):
+        theirs = tmp_path / next(iter(files))[:4]
+        theirs.mkdir()
+        for name, data in files.items():
+            (theirs / name).write_bytes(data)
+        with pytest.raises(ArtefactError, match=r"is not a policy artefact and would be deleted"):
+            make_artefact().save(theirs)
+        assert {path.name: path.read_bytes() for path in theirs.iterdir()} == files
+    write_directory(tmp_path / "checkpoint", {"state.json": b"{}"})
+    for name in ("checkpoint", "mine/policy.json"):
+        with pytest.raises(ArtefactError, match="is not a policy artefact"):
+            make_artefact().save(tmp_path / name)
+    assert (tmp_path / "checkpoint" / "state.json").read_bytes() == b"{}"
+
+
+def test_a_document_that_is_too_large_is_neither_written_nor_parsed(tmp_path):
+    small = make_artefact()
+    provenance = Provenance(strategy="x" * MAX_DOCUMENT_BYTES)
+    artefact = replace(small, document=small.document.model_copy(update={"provenance": provenance}))
+    with pytest.raises(ArtefactError, match=r"policy.json: has 4,19\d,\d+ bytes, more than .*; nothing was written"):
+        artefact.save(tmp_path / "policy")
+    assert list(tmp_path.iterdir()) == []
+    write_directory(tmp_path / "policy", {WEIGHTS_FILE: b"", DOCUMENT_FILE: b" " * (MAX_DOCUMENT_BYTES + 1)})
+    with pytest.raises(ArtefactError, match=r"policy.json: has 4,194,305 bytes, more than the 4,194,304 allowed"):
+        load_artefact(tmp_path / "policy")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -30,7 +30,7 @@ _OBSERVATION_KINDS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tup
 _ACTION_KINDS = "Discrete, MultiDiscrete and Box"
 _MAX_DEPTH = 16
 _MAX_LEAVES = 4096
-_MAX_ELEMENTS = 2**26
+_MAX_ELEMENTS = 2**23
 
 
 def flatten_space(space: Space) -> dict[str, Space]:
@@ -226,12 +226,8 @@ def space_to_json(space: Space) -> dict[str, Any]:
 
 def _numbers_to_json(array: Array) -> Any:
     """Write bounds as one number where all are equal, else as a flat list."""
-    numbers = [_number_to_json(number) for number in array.ravel().tolist()]
+    numbers = [number if math.isfinite(number) else str(number) for number in array.ravel().tolist()]
     return numbers[0] if numbers and all(number == numbers[0] for number in numbers) else numbers
-
-
-def _number_to_json(number: Any) -> Any:
-    return str(number) if isinstance(number, float) and not math.isfinite(number) else number
 
 
 def space_from_json(data: Mapping[str, Any]) -> Space:
@@ -240,40 +236,47 @@ def space_from_json(data: Mapping[str, Any]) -> Space:
     Raises:
         ConfigError: the data is not a space, or its sizes are beyond any use (the text may come from a damaged file).
     """
+    return spaces_from_json({"": data})[""]
+
+
+def spaces_from_json(data: Mapping[str, Mapping[str, Any]]) -> dict[str, Space]:
+    """Return several spaces by name, which may together be no larger than one; raises what `space_from_json` does."""
+    left = [_MAX_LEAVES, _MAX_ELEMENTS]
     try:
-        return _parse(data, 0, [0])
+        return {name: _parse(space, 0, left) for name, space in data.items()}
     except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
         raise ConfigError(f"not a space: {type(error).__name__}: {error}") from error
 
 
-def _parse(data: Any, depth: int, seen: list[int]) -> Space:
-    seen[0] += 1
-    if depth > _MAX_DEPTH or seen[0] > _MAX_LEAVES:
+def _parse(data: Any, depth: int, left: list[int]) -> Space:
+    left[0] -= 1
+    if depth > _MAX_DEPTH or left[0] < 0:
         raise ValueError(f"nested deeper than {_MAX_DEPTH}, or more than {_MAX_LEAVES} parts")
     kind = data["type"]
     if kind == "Box":
-        shape, dtype = _shape(data["shape"]), np.dtype(_dtype_name(data["dtype"]))
+        shape, dtype = _shape(data["shape"], left), np.dtype(_dtype_name(data["dtype"]))
         return spaces.Box(_bounds(data["low"], shape, dtype), _bounds(data["high"], shape, dtype), shape, dtype)
     if kind == "Discrete":
         return spaces.Discrete(int(data["n"]), start=int(data["start"]), dtype=_dtype_name(data["dtype"]))
     if kind == "MultiDiscrete":
-        shape, name = _shape(data["shape"]), _dtype_name(data["dtype"])
+        shape, name = _shape(data["shape"], left), _dtype_name(data["dtype"])
         nvec, start = (np.array(data[part], dtype=name).reshape(shape) for part in ("nvec", "start"))
         return spaces.MultiDiscrete(nvec, dtype=name, start=start)
     if kind == "MultiBinary":
         size = data["n"]
-        return spaces.MultiBinary(_shape(size) if isinstance(size, list) else _shape([size])[0])
+        return spaces.MultiBinary(_shape(size, left) if isinstance(size, list) else _shape([size], left)[0])
     if kind == "Dict":
-        return spaces.Dict([(str(key), _parse(child, depth + 1, seen)) for key, child in data["spaces"]])
+        return spaces.Dict([(str(key), _parse(child, depth + 1, left)) for key, child in data["spaces"]])
     if kind == "Tuple":
-        return spaces.Tuple([_parse(child, depth + 1, seen) for child in data["spaces"]])
+        return spaces.Tuple([_parse(child, depth + 1, left) for child in data["spaces"]])
     raise ValueError(f"type {kind!r} is none of Box, Discrete, MultiDiscrete, MultiBinary, Dict, Tuple")
 
 
-def _shape(data: Any) -> tuple[int, ...]:
+def _shape(data: Any, left: list[int]) -> tuple[int, ...]:
     shape = tuple(int(size) for size in data)
-    if any(size < 0 for size in shape) or len(shape) > 32 or math.prod(shape) > _MAX_ELEMENTS:
-        raise ValueError(f"shape {shape} is negative or too large")
+    left[1] -= math.prod(shape)
+    if any(size < 0 for size in shape) or len(shape) > 32 or left[1] < 0:
+        raise ValueError(f"shape {shape} is negative, or makes it more than {_MAX_ELEMENTS:,} numbers in all")
     return shape
 
 
@@ -291,8 +294,6 @@ def _bounds(data: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def _number(data: Any) -> Any:
-    if data in ("inf", "-inf"):
-        return float(data)
-    if not isinstance(data, int | float):
+    if data not in ("inf", "-inf") and not isinstance(data, int | float):
         raise TypeError(f"{data!r} is not a number")
-    return data
+    return float(data) if isinstance(data, str) else data

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from townlet_core.arrays import Array, is_finite
 from townlet_core.checkpoint.atomic import write_directory
-from townlet_core.checkpoint.manifest import read_directory
+from townlet_core.checkpoint.manifest import MANIFEST_NAME, Manifest, read_directory
 from townlet_core.errors import ArtefactError, ConfigError
 from townlet_core.policy.encoder import EncoderResolver, built_in_encoder
 from townlet_core.policy.inputs import Moments, empty_normalizer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 WEIGHTS_FILE = "policy.safetensors"
 DOCUMENT_FILE = "policy.json"
 MAX_BYTES = 4 << 30
+MAX_DOCUMENT_BYTES = 4 << 20
 
 
 class Provenance(BaseModel):
@@ -98,13 +100,18 @@ class PolicyArtefact:
         """Write the artefact to the directory `path`, replacing it whole, and return its digest.
 
         Raises:
-            ArtefactError: a weight or a moment is not finite; such a policy is never written.
+            ArtefactError: a weight or a moment is not finite, which is never written; or `path` is something else than
+                an artefact or an empty directory, which is never replaced.
             StorageError: the operating system refused.
         """
+        if not _may_be_replaced(path):
+            raise ArtefactError(f"{path} is not a policy artefact and would be deleted; nothing was written: move it")
         for name, array in self._arrays().items():
             if not is_finite(array):
                 raise ArtefactError(f"{path}: '{name}' is not finite; nothing was written")
         files = self.files()
+        if len(files[DOCUMENT_FILE]) > MAX_DOCUMENT_BYTES:
+            raise ArtefactError(f"{path / DOCUMENT_FILE}: {_too_large(files[DOCUMENT_FILE])}; nothing was written")
         write_directory(path, files, replace=True)
         return files_digest(files)
 
@@ -123,6 +130,23 @@ def files_digest(files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
+def _too_large(document: bytes) -> str:
+    return f"has {len(document):,} bytes, more than the {MAX_DOCUMENT_BYTES:,} allowed"
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Return whether nothing is lost when `path` is: nothing is there, an empty directory, or an artefact."""
+    if not os.path.lexists(path):
+        return True
+    try:
+        if next(path.iterdir(), None) is None:
+            return True
+        manifest = Manifest.model_validate_json((path / MANIFEST_NAME).read_bytes())
+    except (OSError, ValidationError):
+        return False
+    return DOCUMENT_FILE in {entry.name for entry in manifest.files}
+
+
 def load_artefact(path: Path, *, encoders: EncoderResolver = built_in_encoder) -> PolicyArtefact:
     """Read and verify an artefact.
 
@@ -134,6 +158,8 @@ def load_artefact(path: Path, *, encoders: EncoderResolver = built_in_encoder) -
     for name in (WEIGHTS_FILE, DOCUMENT_FILE):
         if name not in files:
             raise ArtefactError(f"{path}: has no {name}; this is not a policy artefact")
+    if len(files[DOCUMENT_FILE]) > MAX_DOCUMENT_BYTES:
+        raise ArtefactError(f"{path / DOCUMENT_FILE}: {_too_large(files[DOCUMENT_FILE])}")
     try:
         document = PolicyDocument.model_validate_json(files[DOCUMENT_FILE])
     except ValidationError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from townlet_core.policy.heads import ActionHead
-from townlet_core.spaces import space_from_json, space_to_json
+from townlet_core.spaces import space_from_json, space_to_json, spaces_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ class PolicySpec(BaseModel):
     @cached_property
     def observation_spaces(self) -> dict[str, spaces.Space[Any]]:
         """Flattened name -> leaf space."""
-        return {name: space_from_json(space) for name, space in self.observations.items()}
+        return spaces_from_json(self.observations)
 
     @cached_property
     def action_space(self) -> spaces.Space[Any]:
