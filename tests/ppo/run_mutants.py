@@ -1,4 +1,4 @@
-"""Run the mutants of `mutants.py`: `python tests/ppo/run_mutants.py [NAME]...`, by default all of them.
+"""Run mutants: `python tests/ppo/run_mutants.py [NAME]...`, by default all of them.
 
 A mutant is made in a copy of the package, which is put first on the path; the code itself is never touched. The
 libraries are imported once, and every mutant gets a process forked from there.
@@ -12,8 +12,12 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mutants import CONTROL, MUTANTS, Mutant
+from detail_mutants import CONTROL, MUTANTS
+
+if TYPE_CHECKING:
+    from mutants import Mutant
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

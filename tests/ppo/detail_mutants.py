@@ -1,0 +1,221 @@
+"""One-line mutants of the production code that the tests of its parts kill; `run_mutants.py` runs them."""
+
+from __future__ import annotations
+
+from mutants import (
+    ADAM,
+    ADVANTAGES,
+    BACKPROPAGATION,
+    BATCH,
+    CLOSED_FORM,
+    HEAD_GRADIENTS,
+    LEARNER,
+    LOSS,
+    NETWORK,
+    PROBES,
+    ROLLOUT,
+    STRATEGY,
+    TORCH_HEADS,
+    UPDATE,
+    Mutant,
+)
+
+DETAILS = {
+    "lambda is ignored": Mutant(ADVANTAGES, "gamma * gae_lambda)", "gamma)", "test_advantages.py::test_known_answers"),
+    "errors are carried over a termination": Mutant(
+        ADVANTAGES,
+        "carry = np.where(ended, 0,",
+        "carry = np.where(truncations, 0,",
+        "test_advantages.py::test_advantages_are_the_forward_sums_of_each_life",
+    ),
+    "errors are carried through absence": Mutant(
+        ADVANTAGES,
+        "carry = np.where(agent_mask, carry, 0)",
+        "carry = np.where(agent_mask, carry, carry)",
+        "test_advantages.py::test_advantages_are_the_forward_sums_of_each_life",
+    ),
+    "a truncation wins over a termination": Mutant(
+        ADVANTAGES,
+        "np.where(terminations, 0, bootstrap_values)",
+        "np.where(truncations, bootstrap_values, 0)",
+        "test_advantages.py::test_a_step_that_is_both_is_a_termination",
+    ),
+    "the better of the two surrogates": Mutant(
+        LOSS,
+        "torch.min(ratio * advantages",
+        "torch.max(ratio * advantages",
+        "test_loss.py::test_the_gradient_is_0_exactly_where_the_ratio_has_gone_far_enough",
+    ),
+    "a lopsided clip": Mutant(
+        LOSS,
+        "1.0 - clip, 1.0 + clip",
+        "1.0 - clip, 1.0 + 2 * clip",
+        "test_loss.py::test_the_gradient_is_0_exactly_where_the_ratio_has_gone_far_enough",
+    ),
+    "the smaller value error": Mutant(
+        LOSS,
+        "error = torch.max(error,",
+        "error = torch.min(error,",
+        "test_loss.py::test_the_value_loss_is_the_greater_of_the_free_and_the_held_error",
+    ),
+    "an entropy penalty": Mutant(
+        LOSS,
+        "- coefficients.entropy_coef * entropy",
+        "+ coefficients.entropy_coef * entropy",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "an entropy penalty, closed form": Mutant(
+        CLOSED_FORM,
+        "share * -coefficients.entropy_coef",
+        "share * coefficients.entropy_coef",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "no clipping, closed form": Mutant(
+        CLOSED_FORM,
+        "np.where(free <= held, free, 0)",
+        "free",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "a held value is pulled, closed form": Mutant(
+        CLOSED_FORM,
+        "np.where(inside, held_slopes, 0)",
+        "held_slopes",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "absent rows count, closed form": Mutant(
+        CLOSED_FORM,
+        "share = weights * weights.dtype.type(1.0 / count)",
+        "share = np.full_like(weights, 1.0 / count)",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "the slope of tanh is forgotten": Mutant(
+        BACKPROPAGATION,
+        "np.subtract(1, slope, out=slope)",
+        "np.add(1, 0 * slope, out=slope)",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "the critic does not teach the shared layers": Mutant(
+        BACKPROPAGATION,
+        "below += other",
+        "below += 0 * other",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "later shards do not teach": Mutant(
+        BACKPROPAGATION,
+        "total += shard",
+        "total += 0 * shard",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "the entropy of a choice has no gradient": Mutant(
+        HEAD_GRADIENTS,
+        "gradient *= entropy[..., None]",
+        "gradient *= 0 * entropy[..., None]",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "the deviation of a Gaussian is not learned": Mutant(
+        HEAD_GRADIENTS,
+        "(standard * standard - 1)",
+        "(standard * standard)",
+        "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
+    ),
+    "a deviation with n": Mutant(
+        LOSS,
+        "/ (count - 1)",
+        "/ count",
+        "test_loss.py::test_advantages_are_normalised_over_present_rows_with_n_minus_1",
+    ),
+    "absent rows count": Mutant(
+        LOSS,
+        "(values * weights).sum(dim=1)",
+        "values.sum(dim=1)",
+        "test_loss.py::test_absent_rows_are_in_no_term",
+    ),
+    "a mean of means": Mutant(
+        LOSS,
+        "(values * weights).sum(dim=1).sum() / count",
+        "((values * weights).sum(dim=1) / weights.sum(dim=1)).mean()",
+        "test_loss.py::test_a_minibatch_of_uneven_shards_is_one_mean_and_not_a_mean_of_means",
+    ),
+    "entropy over forbidden actions": Mutant(
+        TORCH_HEADS,
+        "-(log_probs.exp() * log_probs).sum(dim=-1)",
+        "-(torch.softmax(logits, -1) * torch.log_softmax(logits, -1)).sum(dim=-1)",
+        "test_distributions.py::test_a_uniform_choice_among_legal_actions_has_the_log_of_their_number_as_entropy",
+    ),
+    "Adam's usual epsilon": Mutant(
+        ADAM,
+        ".add_(self._epsilon)",
+        ".add_(1e-8)",
+        "test_core_details.py::test_detail_03_adam_is_adam_with_an_epsilon_of_1e_5",
+    ),
+    "Adam without a corrected second moment": Mutant(
+        ADAM,
+        "math.sqrt(1.0 - BETA_2**self.num_steps)",
+        "1.0",
+        "test_core_details.py::test_detail_03_adam_is_adam_with_an_epsilon_of_1e_5",
+    ),
+    "small gradients are stretched": Mutant(
+        ADAM,
+        ".clamp(max=1.0)",
+        "",
+        "test_core_details.py::test_detail_11_the_norm_of_the_whole_gradient_is_limited",
+    ),
+    "the remainder of a pass is lost": Mutant(
+        BATCH,
+        "(index + 1) * size // num_minibatches",
+        "(index + 1) * (size // num_minibatches)",
+        "test_update.py::test_every_row_of_every_shard_is_taken_once_in_a_pass",
+    ),
+    "all shards are shuffled alike": Mutant(
+        BATCH,
+        "randomness.permutation(keys,",
+        "randomness.permutation(keys[:1],",
+        "test_update.py::test_passes_and_shards_are_shuffled_differently",
+    ),
+    "targets are advantages": Mutant(
+        BATCH,
+        "advantages + buffer.values",
+        "advantages",
+        "test_core_details.py::test_detail_05_advantages_are_generalised_and_targets_are_advantages_plus_values",
+    ),
+    "only the first shard teaches": Mutant(
+        NETWORK,
+        "total = total + stacked[shard]",
+        "total = total + 0 * stacked[shard]",
+        "test_update.py::test_one_shard_and_four_agree_to_rounding",
+    ),
+    "the learning rate stays": Mutant(
+        STRATEGY,
+        "settings.learning_rate * (1.0 - progress",
+        "settings.learning_rate * (1.0",
+        "test_core_details.py::test_detail_04_the_learning_rate_falls_linearly_to_its_last_step",
+    ),
+    "the target KL looks at all passes": Mutant(
+        UPDATE,
+        "_kl(rows[first:]) > settings.target_kl",
+        "_kl(rows) > settings.target_kl",
+        "test_update.py::test_the_passes_end_when_the_last_one_is_past_the_target_kl",
+    ),
+    "infinite losses are kept": Mutant(
+        UPDATE,
+        "if not np.isfinite(table).all():",
+        "if np.isinf(table).all():",
+        "test_faults.py::test_an_update_names_what_became_infinite",
+    ),
+    "infinite weights are kept": Mutant(
+        LEARNER,
+        "if not is_finite(array):",
+        "if array is None:",
+        "test_faults.py::test_weights_that_are_not_finite_are_neither_saved_nor_kept_as_a_policy",
+    ),
+    "a fault leaves its mark": Mutant(
+        ROLLOUT,
+        "after = self.environment.step(decision.actions)",
+        "self.policy._layers.actor[0][1][:] += 1; after = self.environment.step(decision.actions)",
+        "test_faults.py::test_a_fault_in_the_third_rollout_leaves_the_learner_as_the_second_left_it",
+    ),
+}
+
+MUTANTS = PROBES | DETAILS
+
+CONTROL = {"nothing is changed": Mutant(LOSS, "return LossTerms(", "return LossTerms(", PROBES["P6"].test)}
