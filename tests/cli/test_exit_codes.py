@@ -36,7 +36,7 @@ from townlet_core.cli.main import main
 def fail(kind):
     if hasattr(errors, kind):
         raise getattr(errors, kind)("what went wrong")
-    raise {"os": OSError(28, "No space left", "a/file"), "abort": click.Abort(), "bug": RuntimeError("oops"),
+    raise {"os": OSError(28, "No space left", "a/file"), "abort": click.Abort(), "bug": RuntimeError("oops"), "memory": MemoryError("9 GiB"),
            "file": click.FileError("a/file", "is not there"), "click": click.ClickException("no")}[kind]
 
 @click.command()
@@ -174,7 +174,6 @@ def test_a_crash_of_core_ends_with_70_and_is_a_bug_in_townlet(monkeypatch, capsy
 
 
 def test_a_crash_of_our_own_strategy_ends_with_70_and_is_a_bug_in_townlet(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("townlet_strategies_ppo.update.Updater", None, raising=False)
     monkeypatch.setattr("townlet_strategies_ppo.strategy.settings_from", lambda *_args, **_options: 1 / 0)
     arguments = ["--strategy", "ppo", "--env", "gymnasium:CartPole-v1", "--run-dir", str(tmp_path / "run")]
     assert main(["train", *arguments]) == 70

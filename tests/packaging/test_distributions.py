@@ -90,7 +90,8 @@ def test_everything_that_those_need_has_an_exact_version_too(pinned):
     assert seen - own_to_a_build_of_torch <= pinned.keys()
 
 
-# Older ones were tried: click 8.1 has no NoArgsIsHelpError, before gymnasium 1.2.2 Discrete is not generic, and so on.
+# Older ones fail: click 8.1 has no NoArgsIsHelpError, pydantic 2.7 no ser_json_inf_nan "strings", and before gymnasium
+# 1.2.2 Discrete is not generic. `.ci/wheels` runs core at these versions.
 FLOORS = {"click": "8.2", "gymnasium": "1.2.2", "pydantic": "2.8", "hatchling": "1.27"}
 
 
