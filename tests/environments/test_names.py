@@ -22,7 +22,7 @@ def build(name, *, trust_code=True, **fields):
     [
         (None, "no environment is chosen: set environment.name"),
         ("CartPole-v1", "did you mean 'gymnasium:CartPole-v1'"),
-        ("town", "there is no environment 'town'.*gymnasium:ID.*python:module:factory.*plugin"),
+        ("town", "there is no environment 'town'.*there are: gymnasium:ID.*python:module:factory$"),
         ("pettingzoo:mpe2.simple_v3", "there is no environment 'pettingzoo:mpe2.simple_v3'"),
         ("gymnasium:CartPole-v9", "no environment 'CartPole-v9'; did you mean 'CartPole-v1'"),
         ("gymnasium:CartPole", "no environment 'CartPole'; did you mean 'CartPole-v"),
@@ -76,6 +76,12 @@ def test_a_plugin_name_is_asked_for_and_given_its_settings() -> None:
 
     assert make_environment(config, num_worlds=2, entries=entries) == (config, 2)
     assert asked == ["my-town"]
+
+
+@pytest.mark.parametrize(("name", "hint"), [(None, ""), ("my-twon", "; did you mean 'my-town'")])
+def test_a_missing_name_lists_the_environments_of_plugins_too(name, hint) -> None:
+    with pytest.raises(ConfigError, match=rf"{hint}.*gymnasium:ID.*; a-farm \(of a plugin\); my-town \(of a plugin\)$"):
+        make_environment(EnvironmentConfig(name=name), entries=lambda _: None, plugin_names=["my-town", "a-farm"])
 
 
 def test_an_id_without_a_vector_entry_point_names_sync() -> None:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     metavar="KEY=VALUE",
     help="Set a value of the environment section, such as environment.options.g=9.8.",
 )
+@click.option(
+    "--trust-config", is_flag=True, help="Let the run itself name a 'python:' environment, which runs its code."
+)
 @click.option("--stochastic", is_flag=True, help="Sample actions, instead of the most likely one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result, every episode included, as JSON.")
 @pass_state
@@ -49,6 +52,7 @@ def command(
     episodes: int,
     seed: int,
     sets: tuple[str, ...],
+    trust_config: bool,
     stochastic: bool,
     as_json: bool,
 ) -> None:
@@ -67,6 +71,7 @@ def command(
         seed=seed,
         sets=sets,
         deterministic=not stochastic,
+        trust_config=trust_config,
         on_progress=_progress,
     )
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,15 @@ def _newest_resumable(loaded: LoadedConfig) -> Path:
     return find_resumable(loaded.config.training.runs_dir, config_digest(loaded.config)).path
 
 
+def _evaluation(run: RunDirectory) -> str:
+    """Return the command that evaluates the run's policy in the run's own environment."""
+    from townlet_core.environments.build import runs_code
+
+    words = ["townlet", "evaluate", os.fspath(run.path), "--episodes", "100"]
+    environment = run.record().environment
+    return shlex.join([*words, "--env", environment] if runs_code(environment) else words)
+
+
 def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> None:
     data = result.model_dump(mode="json")
     if as_json:
@@ -106,7 +116,6 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
     if result.artefact is not None:
         policy = run.path / result.artefact.path
         lines.append(("policy", f"{policy}  sha256 {result.artefact.digest[:12]}"))
-        environment = run.record().environment
-        lines.append(("next", f"townlet evaluate {os.fspath(policy)} --env {environment} --episodes 100"))
+        lines.append(("next", _evaluation(run)))
     for name, text in lines:
         click.echo(f"{name:<12} {text}")

@@ -10,7 +10,7 @@ from townlet_core.environments.gym_source import GymSource
 from townlet_core.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from townlet_core.config.environment import EnvironmentConfig
     from townlet_core.environments.vector import VectorEnvironment
@@ -24,11 +24,13 @@ class EnvironmentFactory(Protocol):
         ...
 
 
-NAME_FORMS = (
-    "gymnasium:ID (such as gymnasium:CartPole-v1)",
-    "python:module:factory",
-    "the name of an environment plugin",
-)
+NAME_FORMS = ("gymnasium:ID (such as gymnasium:CartPole-v1)", "python:module:factory")
+
+
+def runs_code(name: str) -> bool:
+    """Return whether the environment `name` imports and runs a module that its user names."""
+    kind, _, rest = name.partition(":")
+    return kind == "python" or (kind == "gymnasium" and ":" in rest)
 
 
 def make_environment(
@@ -37,6 +39,7 @@ def make_environment(
     num_worlds: int | None = None,
     trust_code: bool = False,
     entries: Callable[[str], EnvironmentFactory | None] | None = None,
+    plugin_names: Collection[str] = (),
 ) -> VectorEnvironment:
     """Return the environment that `config.name` stands for.
 
@@ -45,6 +48,7 @@ def make_environment(
         num_worlds: N, instead of `config.num_worlds`.
         trust_code: whether a name may import and run a module (``python:...`` and ``gymnasium:module:ID``).
         entries: finds a plugin's factory by name; None where it has none.
+        plugin_names: environments of plugins, which messages list.
 
     Raises:
         ConfigError: the name is missing, unknown or malformed, or the environment refuses its settings.
@@ -55,7 +59,7 @@ def make_environment(
     name = config.name
     if name is None:
         raise ConfigError(
-            f"no environment is chosen: set environment.name (or --env) to one of: {'; '.join(NAME_FORMS)}"
+            f"no environment is chosen: set environment.name (or --env) to one of: {_offered(plugin_names)}"
         )
     kind = name.partition(":")[0]
     if kind in ("gymnasium", "python") and ":" in name:
@@ -63,7 +67,7 @@ def make_environment(
     factory = entries(name) if entries is not None else None
     if factory is None:
         raise ConfigError(
-            f"there is no environment '{name}'{_hint(name)}; environments are named: {'; '.join(NAME_FORMS)}"
+            f"there is no environment '{name}'{_hint(name, plugin_names)}; there are: {_offered(plugin_names)}"
         )
     return factory(config, num_worlds=count)
 
@@ -84,8 +88,12 @@ def _make_gymnasium(source: GymSource, config: EnvironmentConfig, num_worlds: in
     return GymnasiumSync(source, num_worlds)
 
 
-def _hint(name: str) -> str:
-    known = [f"gymnasium:{identifier}" for identifier in gymnasium.registry]
+def _offered(plugin_names: Collection[str]) -> str:
+    return "; ".join([*NAME_FORMS, *(f"{name} (of a plugin)" for name in sorted(plugin_names))])
+
+
+def _hint(name: str, plugin_names: Collection[str]) -> str:
+    known = [*plugin_names, *(f"gymnasium:{identifier}" for identifier in gymnasium.registry)]
     if f"gymnasium:{name}" in known:
         return f"; did you mean 'gymnasium:{name}'?"
     return suggestion(name, known)

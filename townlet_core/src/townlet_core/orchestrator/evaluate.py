@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
 from townlet_core import randomness
-from townlet_core.config.load import load_config
+from townlet_core.config.load import LoadedConfig, load_config
 from townlet_core.errors import ArtefactError, ConfigError
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.policy.artefact import load_artefact
 from townlet_core.policy.spec import PolicySpec
+from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
 from townlet_core.services.evaluation import EvaluationService
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def evaluate_artefact(
     seed: int = 0,
     sets: Sequence[str] = (),
     deterministic: bool = True,
+    trust_config: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationResultDTO:
     """Evaluate the policy in `path`.
@@ -47,11 +50,13 @@ def evaluate_artefact(
     Args:
         path: directory of an artefact, or of a run, whose `policy/` is meant.
         registry: the plugins.
-        environment_name: where; by default the environment that the policy was trained in, as its run configured it.
+        environment_name: where; by default the environment that the policy was trained in. If it is the run's own, the
+            run's configuration of it holds.
         episodes: how many.
         seed: what their seeds are drawn from.
-        sets: ``environment.key=value`` strings.
+        sets: ``environment.key=value`` strings; they win over the run's configuration.
         deterministic: take the most likely action instead of a sample.
+        trust_config: an environment that only the run or the artefact names may import and run a module.
         on_progress: called with (episodes done, episodes in all).
 
     Raises:
@@ -59,18 +64,22 @@ def evaluate_artefact(
         ArtefactError: it is damaged, or does not fit the environment; the text lists both.
         ConfigError: no environment is named, or a value is wrong.
     """
-    run_config = path / "config.yaml" if (path / "policy").is_dir() else path.parent / "config.yaml"
+    run_path = path if (path / "policy").is_dir() else path.parent
     artefact_path = path / "policy" if (path / "policy").is_dir() else path
-    resolver = PluginResolver(registry, trust_code=environment_name is not None)
+    resolver = PluginResolver(registry, trust_code=False)
     artefact = load_artefact(artefact_path, encoders=resolver.encoder)
-    loaded = load_config(
-        run_config if environment_name is None and run_config.is_file() else None,
+    is_run = (run_path / RECORD_NAME).is_file() and (run_path / CONFIG_NAME).is_file()
+    loaded = _configuration(
+        run_path / CONFIG_NAME if is_run else None,
+        trained_in=artefact.document.provenance.environment,
+        trust_config=trust_config,
         sets=sets,
         environ=os.environ,
-        options={"environment.name": environment_name or artefact.document.provenance.environment or None},
+        options={"environment.name": environment_name},
     )
     if loaded.config.environment.name is None:
         raise ConfigError(f"{artefact_path} does not say what environment it was trained in: name one with --env")
+    resolver = PluginResolver(registry, trust_code=loaded.trust_code)
     environment_config = loaded.config.environment
     if environment_config.vectorization == "entry_point":  # its worlds share one generator, and episodes must not
         environment_config = environment_config.model_copy(update={"vectorization": "sync"})
@@ -93,3 +102,22 @@ def evaluate_artefact(
             policy_digest=artefact.digest,
             on_progress=on_progress,
         )
+
+
+def _configuration(run_config: Path | None, *, trained_in: str, trust_config: bool, **given: Any) -> LoadedConfig:
+    """Return the configuration: that of the run where the environment is the run's own, else the defaults.
+
+    Args:
+        run_config: the configuration of the run that made the artefact, or None.
+        trained_in: the environment that the artefact names; neither it nor the run's configuration is trusted.
+        trust_config: both are.
+        **given: what the user says, as for `load_config`.
+    """
+    chosen = load_config(None, **given)
+    own = None if run_config is None else load_config(run_config).config.environment.name
+    if own is not None and chosen.config.environment.name in (None, own):
+        return load_config(run_config, **given, trust_config=trust_config)
+    if chosen.config.environment.name is None and trained_in:
+        named = load_config(None, **{**given, "options": {"environment.name": trained_in}})
+        return replace(named, trust_code=trust_config)
+    return chosen

@@ -36,7 +36,11 @@ class PluginResolver:
     def environment(self, config: EnvironmentConfig, *, num_worlds: int | None = None) -> VectorEnvironment:
         """Build an environment; see `Resolver.environment`."""
         return make_environment(
-            config, num_worlds=num_worlds, trust_code=self.trust_code, entries=self._environment_factory
+            config,
+            num_worlds=num_worlds,
+            trust_code=self.trust_code,
+            entries=self._environment_factory,
+            plugin_names=self.registry.plain("environment"),
         )
 
     def encoder(self, name: str) -> Encoder:
@@ -85,10 +89,10 @@ class PluginResolver:
 
 
 def _made(title: str, target: Callable[..., Any], *arguments: object, **named: object) -> Any:
-    """Call what a plugin gave us; what it raises is the plugin's fault, errors that it raises on purpose apart."""
+    """Call what a plugin gave us; what it raises is the plugin's fault, but for errors raised on purpose, and want of memory."""
     try:
         return target(*arguments, **named)
-    except TownletError:
+    except (TownletError, MemoryError):
         raise
     except Exception as error:
         raise PluginError(f"{title} cannot be made: {type(error).__name__}: {error}") from error
