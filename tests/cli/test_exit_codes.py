@@ -36,7 +36,8 @@ from townlet_core.cli.main import main
 def fail(kind):
     if hasattr(errors, kind):
         raise getattr(errors, kind)("what went wrong")
-    raise {"os": OSError(28, "No space left", "a/file"), "abort": click.Abort(), "bug": RuntimeError("oops"), "memory": MemoryError("9 GiB"),
+    raise {"os": OSError(28, "No space left", "a/file"), "abort": click.Abort(), "bug": RuntimeError("oops"),
+           "memory": MemoryError("9 GiB"),
            "file": click.FileError("a/file", "is not there"), "click": click.ClickException("no")}[kind]
 
 @click.command()
@@ -108,6 +109,14 @@ def townlet(start):
         return process.returncode, out, err
 
     return townlet
+
+
+def test_too_little_memory_is_the_configurations_fault_and_no_bug(townlet):
+    code, out, err = townlet("fail", "memory")
+    assert (code, out) == (78, "")
+    assert (
+        err == "error: there is not enough memory (9 GiB): lower environment.num_worlds, or the sizes of the strategy\n"
+    )
 
 
 @pytest.mark.parametrize(

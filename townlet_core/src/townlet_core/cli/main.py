@@ -128,12 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(_usage(error), ExitCode.USAGE)
     except (KeyboardInterrupt, click.Abort):
         return _report("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        _discard_stdout()
-        return ExitCode.IO
     except OSError as error:
         _discard_stdout()
-        return _report(str(error), ExitCode.IO)
+        return ExitCode.IO if isinstance(error, BrokenPipeError) else _report(str(error), ExitCode.IO)
+    except MemoryError as error:
+        text = f"there is not enough memory ({error}): lower environment.num_worlds, or the sizes of the strategy"
+        return _report(text, ExitCode.CONFIG)
     except Exception as error:  # noqa: BLE001  (the last guard: what gets here is a bug, and is shown whole)
         return _report_bug(error, state)
     return code
