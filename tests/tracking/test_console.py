@@ -55,6 +55,7 @@ def test_what_is_unknown_is_left_out():
         "kl_k3": "x",
     }
     assert describe_progress(record(100_000, **nothing)) == "100,000/100,000 100%"
+    assert describe_progress(record(100_480, **nothing)) == "100,480/100,000 100%"
     assert describe_progress({"agent_steps": 7}) == "7"
     assert describe_progress({}) == ""
 
@@ -135,3 +136,31 @@ def test_closing_a_console_that_showed_nothing_writes_nothing():
         stream = Terminal()
         make_console(mode, stream=stream, clock=Clock()).close()
         assert stream.getvalue() == ""
+
+
+class Closed(Terminal):
+    """A terminal or pipe that nobody reads any more, from the second write on."""
+
+    writes = 0
+
+    def write(self, text):
+        self.writes += 1
+        if self.writes > 1:
+            raise BrokenPipeError(32, "Broken pipe")
+        return super().write(text)
+
+    def flush(self):
+        if self.writes > 1:
+            raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("mode", ["rich", "plain", "off"])
+def test_a_stream_that_fails_silences_the_console_and_nothing_else(mode):
+    stream = Closed()
+    console = make_console(mode, stream=stream, clock=Clock())
+    console.log(record(1_000))
+    for steps in range(2_000, 100_001, 1_000):
+        console.log(record(steps))
+        console.message("something")
+    console.close()
+    assert stream.writes == 2

@@ -83,3 +83,20 @@ def test_each_tracker_is_closed_whatever_the_others_do():
         Trackers(own, plugins={"bad": bad, "last": last}, warn=said.append).close()
     assert [tracker.closed for tracker in (bad, last, *own)] == [1, 1, 1, 1]
     assert said == ["tracker 'bad' failed while closing: ValueError: x"]
+
+
+def test_a_tracker_that_is_added_later_is_a_plugins(tmp_path):
+    class Broken:
+        def log(self, record):
+            raise OSError("no such server")
+
+        def close(self):
+            raise OSError("no such server")
+
+    said = []
+    trackers = Trackers([], warn=said.append)
+    trackers.add("mine", Broken())
+    trackers.log({"epoch": 1})
+    trackers.log({"epoch": 2})
+    assert len(said) == 1
+    assert "'mine' failed and is switched off" in said[0]

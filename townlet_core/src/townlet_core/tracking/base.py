@@ -39,6 +39,10 @@ class Trackers:
         self._plugins = dict(plugins or {})
         self._warn = warn
 
+    def add(self, name: str, tracker: Tracker) -> None:
+        """Take in a tracker that the plugin tracker `name` made."""
+        self._plugins[name] = tracker
+
     def log(self, record: Mapping[str, Any]) -> None:
         """Send one record to all.
 

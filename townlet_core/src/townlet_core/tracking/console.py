@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,11 +53,37 @@ def make_console(mode: Mode, *, stream: TextIO, clock: Callable[[], float]) -> C
     return PlainConsole(stream, clock=clock)
 
 
+class _Forgiving:
+    """A stream that falls silent for good where writing to it fails: what people see must never end a run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream: TextIO | None = stream
+        self.isatty = stream.isatty
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write `text`, or lose it."""
+        if self._stream is not None:
+            try:
+                self._stream.write(text)
+            except OSError:
+                self._stream = None
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written, or lose it."""
+        if self._stream is not None:
+            try:
+                self._stream.flush()
+            except OSError:
+                self._stream = None
+
+
 class SilentConsole:
     """No progress; messages only."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream = _Forgiving(stream)
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Show nothing."""
@@ -117,7 +143,7 @@ class RichConsole:
         self._bar: RichBar = Progress(
             BarColumn(bar_width=10),
             TextColumn("{task.description}", markup=False),
-            console=RichOutput(file=stream, highlight=False),
+            console=RichOutput(file=cast("TextIO", _Forgiving(stream)), highlight=False),
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -159,7 +185,7 @@ def describe_progress(record: Mapping[str, Any]) -> str:
     steps, total, speed = (_number(record, name) for name in ("agent_steps", "total_steps", "steps_per_sec"))
     parts = []
     if steps is not None:
-        parts.append(f"{steps:,.0f}/{total:,.0f} {steps / total:.0%}" if total else f"{steps:,.0f}")
+        parts.append(f"{steps:,.0f}/{total:,.0f} {min(steps / total, 1):.0%}" if total else f"{steps:,.0f}")
     parts += _named(record, steps_per_sec="{:,.0f} steps/s", episode_return_mean="return {:.4g}")
     if steps is not None and total and speed and total > steps:
         parts.append(f"{_duration((total - steps) / speed)} left")
