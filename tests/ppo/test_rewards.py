@@ -6,6 +6,7 @@ from probes import ForeverNextStep
 from rollouts import make_case
 from training import train
 
+from townlet_core.policy.inputs import Moments
 from townlet_strategies_ppo.rewards import RewardScale
 
 
@@ -64,3 +65,22 @@ def test_a_reset_step_of_its_own_is_neither_counted_nor_paid(tmp_path) -> None:
     assert record["episodes"] == 8 * 10
     assert record["episode_return_max"] == 5.0
     assert record["episode_return_min"] == 1.0  # a world that was 4 steps old when the rollout began
+
+
+@pytest.mark.parametrize("reward", [1e-3, 1.0, -50.0])
+def test_a_constant_return_does_not_blow_up_its_rewards(reward) -> None:
+    buffer = make_case().buffer
+    buffer.rewards[:] = reward
+    scale = RewardScale.new(*buffer.rewards.shape[1:])
+    scale.see(buffer, gamma=0.0, worlds_per_shard=2)
+    scaled = scale.scaled(buffer.rewards)
+    assert np.abs(scaled).max() <= 10.0 * (1.0 + 1e-6)
+    assert (np.sign(scaled) == np.sign(reward)).all()
+
+
+def test_the_least_deviation_of_returns_is_a_tenth_of_their_root_mean_square() -> None:
+    scale = RewardScale(Moments(10.0, np.array(3.0), np.array(0.01)), np.zeros((1, 1)))
+    reward = np.ones((1, 1, 1), np.float32)
+    assert scale.scaled(reward).item() == pytest.approx(10 / np.sqrt(9.01), rel=1e-6)
+    scale.moments = Moments(10.0, np.array(3.0), np.array(0.2))
+    assert scale.scaled(reward).item() == pytest.approx(1 / np.sqrt(0.2), rel=1e-6)

@@ -3,6 +3,9 @@
 As in OpenAI's baselines (detail 5 of Huang et al. 2022, "The 37 implementation details of PPO"), but the statistics of
 a rollout are merged at once, shard by shard, so that they do not depend on how worlds are spread over processes.
 
+Where returns hardly vary, as with a constant reward, their deviation says nothing about their size: it is taken to be
+at least a tenth of their root mean square, so that no reward grows without limit.
+
 Legend: T steps, N worlds, A agents per world.
 """
 
@@ -20,12 +23,15 @@ if TYPE_CHECKING:
     from townlet_core.services.buffer import RolloutBuffer
 
 
+LEAST_SHARE_OF_SQUARES = 0.01  # of the mean square of the returns: the least variance that rewards are divided by
+
+
 @dataclass(slots=True)
 class RewardScale:
     """Running statistics of discounted returns.
 
     Attributes:
-        moments: of every discounted return seen so far; only the variance is used.
+        moments: of every discounted return seen so far.
         discounted: (N, A) float64, the discounted sum of each running episode's rewards.
     """
 
@@ -54,4 +60,6 @@ class RewardScale:
         """Return `rewards` divided by the deviation of the returns, float32."""
         if self.moments.count == 0:
             return rewards
-        return np.asarray(rewards / np.sqrt(self.moments.variance + 1e-8), dtype=np.float32)
+        variance = self.moments.variance
+        floor = LEAST_SHARE_OF_SQUARES * (variance + self.moments.mean**2)
+        return np.asarray(rewards / np.sqrt(np.maximum(variance, floor) + 1e-8), dtype=np.float32)

@@ -72,7 +72,8 @@ class PPOSettings(Settings):
         default=None,
         gt=0,
         le=1e9,
-        description="Limit of a (normalised) reward's size in the update; null = off. [reward]",
+        description="Limit of a (normalised) reward's size in the update; 10 is usual with normalize_rewards; "
+        "null = off. [reward]",
     )
     hidden: tuple[Width, ...] = Field(
         default=(64, 64), max_length=16, description="Hidden layers of actor and of critic. [units]"
