@@ -58,3 +58,15 @@ def test_the_digest_is_that_of_the_canonical_json_in_every_process():
     mirrored = SimulationConfig(strategies={"a": {}, "b": {"x": 2, "y": 1}})
     assert digests == {config_digest(mirrored) + "\n"}
     assert config_digest(SimulationConfig()) != config_digest(mirrored)
+
+
+def test_the_digest_leaves_out_what_changes_no_result_and_nothing_else():
+    plain = config_digest(SimulationConfig())
+
+    def digest(*sets):
+        return config_digest(load_config(None, sets=sets).config)
+
+    assert digest() == plain
+    assert digest("tracking.progress=plain", "tracking.trackers={x: {}}", "training.runs_dir=elsewhere") == plain
+    for text in ("training.seed=1", "training.num_threads=2", "environment.num_worlds=16", "training.device=cpu"):
+        assert digest(text) != plain

@@ -14,6 +14,7 @@ import time
 import pytest
 
 from townlet_core.errors import ExitCode, RunLockedError, StorageError
+from townlet_core.runs import lock as lock_module
 from townlet_core.runs.lock import RunLock, is_locked
 
 HOLDER = """
@@ -169,3 +170,22 @@ def test_a_lock_that_is_a_link_or_in_no_directory_is_refused(tmp_path):
     with pytest.raises(StorageError, match="ENOENT"):
         make_lock(tmp_path / "nowhere").acquire()
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_lock_whose_directory_was_withdrawn_before_it_was_taken_is_refused(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    run.mkdir()
+    take = lock_module._locked_after_a_while
+
+    def withdrawn_first(descriptor):
+        shutil.rmtree(run)
+        run.mkdir()
+        (run / ".lock").write_text("")
+        return take(descriptor)
+
+    monkeypatch.setattr(lock_module, "_locked_after_a_while", withdrawn_first)
+    with pytest.raises(StorageError, match="replaced"):
+        make_lock(run).acquire()
+    monkeypatch.undo()
+    with make_lock(run):
+        pass

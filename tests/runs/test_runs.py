@@ -78,6 +78,56 @@ def test_a_run_directory_is_made_once_with_its_parents(tmp_path):
         RunDirectory.create(tmp_path / "a" / "mine.txt" / "run")
 
 
+def test_a_directory_with_anything_in_it_is_not_taken_for_a_run(tmp_path):
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(UsageError, match="is not empty and is not a run"):
+        RunDirectory.create(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".notes.tmp").write_text("")
+    with pytest.raises(UsageError, match="is not empty and is not a run"):
+        RunDirectory.create(tmp_path / "other")
+    assert (tmp_path / "other" / ".notes.tmp").exists()
+
+
+def test_a_run_that_another_process_made_meanwhile_is_not_taken(tmp_path):
+    first, second = RunDirectory.create(tmp_path / "r"), RunDirectory.create(tmp_path / "r")
+    with first.lock(clock=clock):
+        first.require_free()
+        first.record_path.write_text("{}")
+    with second.lock(clock=clock), pytest.raises(UsageError, match="is a run already"):
+        second.require_free()
+
+
+def begin(run):
+    for path in (run.record_path, run.config_path, run.telemetry_path, run.path / ".lock"):
+        path.write_text("")
+
+
+def test_a_withdrawn_run_takes_only_a_directory_that_it_made_with_it(tmp_path):
+    made = RunDirectory.create(tmp_path / "made")
+    new = RunDirectory.create_new(tmp_path, "ppo", clock=clock)
+    (tmp_path / "given").mkdir()
+    given = RunDirectory.create(tmp_path / "given")
+    for run in (made, new, given):
+        begin(run)
+        assert run.withdraw()
+    assert [path.name for path in tmp_path.iterdir()] == ["given"]
+    assert list(given.path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["mine.txt", "stages/001-ppo/policy/x", "checkpoints/newest", ".git/HEAD", "telemetry.jsonl"]
+)
+def test_a_run_that_holds_anything_else_is_not_withdrawn(tmp_path, name):
+    run = RunDirectory.create(tmp_path / "r")
+    begin(run)
+    (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+    (run.path / name).write_text("kept")
+    before = sorted(run.path.rglob("*"))
+    assert not run.withdraw()
+    assert sorted(run.path.rglob("*")) == before
+
+
 def test_opening_what_is_no_run_says_why(tmp_path):
     with pytest.raises(MissingInputError, match="does not exist"):
         RunDirectory.open(tmp_path / "nowhere")
@@ -223,3 +273,17 @@ def test_what_killed_writes_left_in_a_run_is_removed(tmp_path):
     (run.path / ".run.json.1-0.tmp").write_text("torn")
     assert run.clean() == [".run.json.1-0.tmp"]
     assert [path.name for path in run.path.iterdir()] == ["run.json"]
+
+
+def test_the_steps_of_a_run_that_is_going_or_was_killed_are_those_of_its_telemetry(tmp_path):
+    going, ended = make_run(tmp_path, "going", agent_steps=100), make_run(tmp_path, "ended", status="interrupted")
+    for run in (going, ended):
+        lines = [f'{{"agent_steps": {steps}}}' for steps in (100, 200, 300)]
+        run.telemetry_path.write_text("\n".join([*lines, '{"agent_st']))
+    with going.lock(clock=clock):
+        assert find_run("going", runs_dir=tmp_path).record.agent_steps == 300
+    killed = find_run("going", runs_dir=tmp_path)
+    assert (killed.status, killed.record.agent_steps) == ("killed", 300)
+    assert find_run("ended", runs_dir=tmp_path).record.agent_steps == 0
+    going.telemetry_path.write_text("")
+    assert find_run("going", runs_dir=tmp_path).record.agent_steps == 100

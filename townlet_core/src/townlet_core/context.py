@@ -61,6 +61,7 @@ class StageRunner(Protocol):
         options: Mapping[str, Any],
         initial_policy: PolicyArtefact | None = None,
         continuation: Mapping[str, bytes] | None = None,
+        anneal_context: AnnealContext | None = None,
     ) -> TrainingResultBase:
         """Run the strategy `name` and return its result.
 
@@ -68,7 +69,9 @@ class StageRunner(Protocol):
             name: the strategy.
             options: overrides of its settings by field name.
             initial_policy: what it starts from.
-            continuation: the last checkpoint's files of an earlier stage of the same strategy.
+            continuation: the last checkpoint's files of an earlier stage of the same strategy; it goes on from there,
+                but with the weights of `initial_policy` if both are given.
+            anneal_context: where in an anneal schedule the stage stands.
         """
         ...
 
@@ -154,7 +157,7 @@ class BuiltInResolver:
         trust_code: whether an environment's name may import and run a module.
     """
 
-    trust_code: bool = True
+    trust_code: bool = False
 
     def environment(self, config: EnvironmentConfig, *, num_worlds: int | None = None) -> VectorEnvironment:
         """Build a built-in environment; see `Resolver.environment`."""
@@ -183,9 +186,10 @@ class NoStages:
         options: Mapping[str, Any],
         initial_policy: PolicyArtefact | None = None,
         continuation: Mapping[str, bytes] | None = None,
+        anneal_context: AnnealContext | None = None,
     ) -> TrainingResultBase:
         """Raise `UnavailableError`."""
-        del options, initial_policy, continuation
+        del options, initial_policy, continuation, anneal_context
         raise _needs_orchestrator(f"strategy '{name}'")
 
 

@@ -43,8 +43,13 @@ def dump_yaml(config: Settings) -> str:
     return to_yaml(config.model_dump(mode="json"))
 
 
+def experiment(config: Settings) -> dict[str, Any]:
+    """Return `config` as JSON without what changes no result: trackers, progress, and where runs are kept."""
+    return config.model_dump(mode="json", exclude={"tracking": True, "training": {"runs_dir": True}})
+
+
 def config_digest(config: Settings) -> str:
-    """Return the SHA-256 (hex) of the canonical JSON of `config`: sorted keys, no spaces, UTF-8."""
-    data = config.model_dump(mode="json")
+    """Return the SHA-256 (hex) of the canonical JSON of the `experiment`: sorted keys, no spaces, UTF-8."""
+    data = experiment(config)
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from townlet_core.config.dump import config_digest
 from townlet_core.context import SystemClock, TrainingContext
 from townlet_core.errors import ConfigError, DataError, MissingInputError, PluginError
+from townlet_core.orchestrator.experiment import require_same_experiment, require_same_start
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.session import RunSession
 from townlet_core.orchestrator.signals import StopOnSignal
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from townlet_core.context import Clock
     from townlet_core.dto.base import TrainingResultBase
     from townlet_core.dto.ppo import PPOTrainingResultDTO
-    from townlet_core.runs.status import RunRecord
     from townlet_core.strategy import TrainingStrategy
 
 
@@ -44,7 +43,8 @@ class TrainingOrchestrator:
         run_dir: directory of the run; by default a new one in `training.runs_dir`.
         resume: go on from the newest checkpoint of `run_dir`.
         initial_policy: directory of an artefact to start from.
-        trust_code: whether `environment.name` may import and run a module.
+        trust_code: whether `environment.name` may import and run a module; say so only of a configuration that you
+            wrote, or of `load_config(...).trust_code`.
         clock: the time.
         console: progress and messages; by default as `tracking.progress` says, on the error stream.
     """
@@ -57,7 +57,7 @@ class TrainingOrchestrator:
         run_dir: Path | None = None,
         resume: bool = False,
         initial_policy: Path | None = None,
-        trust_code: bool = True,
+        trust_code: bool = False,
         clock: Clock | None = None,
         console: Console | None = None,
     ) -> None:
@@ -105,10 +105,12 @@ class TrainingOrchestrator:
         )
         run = self.run_directory = self._open_directory(context)
         with run.lock(clock=self._clock.now):
-            run.clean()
-            if self._resume and run.record().status == "finished":
+            if not self._resume:
+                run.require_free()  # another process may have run and finished here since the directory was made
+            elif run.record().status == "finished":
                 console.message(f"{run.path} has finished already; this is its result")
                 return _finished(run, result_type)
+            run.clean()
             session = RunSession(
                 run=run,
                 config=context.config,
@@ -117,6 +119,7 @@ class TrainingOrchestrator:
                 console=console,
                 clock=self._clock,
                 manager=self.registry.manager,
+                initial_policy="" if context.initial_policy is None else context.initial_policy.digest,
             )
             result = self._train(chosen, context, session, result_type)
             session.announce(result)
@@ -179,7 +182,9 @@ class TrainingOrchestrator:
         if self._run_dir is None:
             raise ConfigError("resuming needs the run's directory (run_dir)")
         run = RunDirectory.open(self._run_dir)
-        _require_same_experiment(run, run.record(), context.config)
+        record = run.record()
+        require_same_experiment(run, record, context.config)
+        require_same_start(run, record, context.initial_policy)
         return run
 
 
@@ -192,14 +197,6 @@ def _finished(run: RunDirectory, result_type: type[TrainingResultBase]) -> Train
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise DataError(f"{run.result_path} is damaged: {where}: {problem['msg']}") from error
-
-
-def _require_same_experiment(run: RunDirectory, record: RunRecord, config: SimulationConfig) -> None:
-    if record.config_digest != config_digest(config):
-        raise ConfigError(
-            f"the configuration is not the one that {run.path} was begun with (see {run.config_path}); "
-            "resume without CONFIG and --set, or begin a new run"
-        )
 
 
 class PolicyTrainingOrchestrator(TrainingOrchestrator):

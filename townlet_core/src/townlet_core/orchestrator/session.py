@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from townlet_core.checkpoint.atomic import delete_tree, write_file
+from townlet_core.checkpoint.atomic import write_file
 from townlet_core.config.dump import config_digest, dump_yaml
 from townlet_core.errors import ConfigError, RunInterrupted, TownletError, UnavailableError
+from townlet_core.orchestrator.experiment import installed_versions, warn_of_other_versions
 from townlet_core.runs.status import RunRecord, timestamp
-from townlet_core.tracking.base import Tracker, Trackers
+from townlet_core.tracking.base import Trackers
 from townlet_core.tracking.jsonl import TelemetryLog
 
 if TYPE_CHECKING:
@@ -25,19 +24,6 @@ if TYPE_CHECKING:
     from townlet_core.plugins.manager import PluginManager
     from townlet_core.runs.layout import RunDirectory
     from townlet_core.tracking.console import Console
-
-RECORDED_PACKAGES = ("townlet-core", "numpy", "gymnasium", "torch")
-
-
-def installed_versions() -> dict[str, str]:
-    """Return the versions that a run's record keeps: Python's, and those of the packages that decide its bytes."""
-    versions = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 @dataclass(slots=True)
@@ -66,6 +52,7 @@ class RunSession:
         console: progress and messages.
         clock: the time.
         manager: whose observers are told.
+        initial_policy: digest of the artefact that the run begins from; empty for none.
     """
 
     run: RunDirectory
@@ -75,6 +62,7 @@ class RunSession:
     console: Console
     clock: Clock
     manager: PluginManager
+    initial_policy: str = ""
     progress: Progress = field(default_factory=Progress)
 
     def new_record(self) -> RunRecord:
@@ -90,6 +78,7 @@ class RunSession:
             created=now,
             updated=now,
             config_digest=config_digest(self.config),
+            initial_policy=self.initial_policy,
         )
 
     @contextmanager
@@ -97,7 +86,9 @@ class RunSession:
         """Keep `run.json` true while the strategy runs, whatever ends it."""
         run, clock = self.run, self.clock.now
         if self.resume:
-            record = run.record().revised(clock=clock, status="running", message="", versions=installed_versions())
+            record = run.record()
+            warn_of_other_versions(run, record.versions)
+            record = record.revised(clock=clock, status="running", message="", versions=installed_versions())
             self.progress.agent_steps = record.agent_steps
         else:
             record = self.new_record()
@@ -109,16 +100,22 @@ class RunSession:
         except (RunInterrupted, KeyboardInterrupt) as error:
             message = str(error) or "stopped at once"
             run.write_record(self._ended(record, "interrupted", message))
-            raise RunInterrupted(f"{message}; go on with: {self._resume_command()}") from error
+            raise RunInterrupted(f"{message}; {self._how_to_go_on()}") from error
         except BaseException as error:
-            if not self.resume and isinstance(error, ConfigError | UnavailableError) and not self._has_begun():
-                delete_tree(run.path, filesystem=run.filesystem)
-            elif run.path.exists():
+            is_refusal = not self.resume and isinstance(error, ConfigError | UnavailableError)
+            if not (is_refusal and run.withdraw()) and run.path.exists():
                 self._write_failure(record, error)
             text = f"{type(error).__name__}: {error}"
             self._notify("townlet_run_failed", run_dir=str(run.path.resolve()), error=" ".join(text.split()))
             raise
         run.write_record(self._ended(record, "finished", ""))
+
+    def _how_to_go_on(self) -> str:
+        steps = self.run.checkpoints().steps()
+        kept = (
+            f"the newest checkpoint is {steps[-1]}; go on with" if steps else "no checkpoint was kept; begin again with"
+        )
+        return f"{kept}: {self._resume_command()}"
 
     def _resume_command(self) -> str:
         name = self.config.environment.name or ""
@@ -137,10 +134,6 @@ class RunSession:
             clock=self.clock.now, status=status, message=message, agent_steps=self.progress.agent_steps
         )
 
-    def _has_begun(self) -> bool:
-        path = self.run.telemetry_path
-        return path.exists() and path.stat().st_size > 0
-
     def announce(self, result: TrainingResultBase) -> None:
         """Tell the observers that the run has finished; call it when `recording` has ended well."""
         self._notify(
@@ -156,15 +149,12 @@ class RunSession:
     @contextmanager
     def tracking(self, resolver: Resolver) -> Iterator[tuple[TelemetryLog, Trackers]]:
         """Open the telemetry file and the trackers, and close them."""
-        with TelemetryLog(self.run.telemetry_path, filesystem=self.run.filesystem) as telemetry:
-            plugins: dict[str, Tracker] = {}
-            own: list[Tracker] = [telemetry, self.progress, self.console]
-            try:
-                for name, options in self.config.tracking.trackers.items():
-                    plugins[name] = resolver.tracker(name, options, str(self.run.path.resolve()))
-                yield telemetry, Trackers(own, plugins=plugins, warn=self.console.message)
-            finally:
-                Trackers(own, plugins=plugins, warn=self.console.message).close()
+        telemetry = TelemetryLog(self.run.telemetry_path, filesystem=self.run.filesystem)
+        trackers = Trackers([telemetry, self.progress, self.console], warn=self.console.message)
+        with closing(trackers):
+            for name, options in self.config.tracking.trackers.items():
+                trackers.add(name, resolver.tracker(name, options, str(self.run.path.resolve())))
+            yield telemetry, trackers
 
     def _notify(self, hook: str, **event: Any) -> None:
         for plugin, failure in self.manager.notify(hook, **event):

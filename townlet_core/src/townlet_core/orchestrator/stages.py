@@ -14,7 +14,7 @@ from townlet_core.tracking.jsonl import TelemetryLog
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from townlet_core.context import TrainingContext
+    from townlet_core.context import AnnealContext, TrainingContext
     from townlet_core.dto.base import TrainingResultBase
     from townlet_core.policy.artefact import PolicyArtefact
     from townlet_core.tracking.console import Console
@@ -39,6 +39,7 @@ class ChildStages:
         options: Mapping[str, Any],
         initial_policy: PolicyArtefact | None = None,
         continuation: Mapping[str, bytes] | None = None,
+        anneal_context: AnnealContext | None = None,
     ) -> TrainingResultBase:
         """Run a stage; see `StageRunner.run`. Its files are in `stages/<number>-<name>` of the run directory.
 
@@ -62,6 +63,7 @@ class ChildStages:
                 trackers=Trackers([telemetry, self.console], warn=self.console.message),
                 initial_policy=initial_policy,
                 continuation=continuation,
+                anneal_context=anneal_context,
             )
             result = strategy.run(stage, **options)
         write_file(run.result_path, result.model_dump_json(indent=2).encode() + b"\n", filesystem=run.filesystem)

@@ -89,7 +89,7 @@ def townlet_commands() -> Sequence[CommandEntry]:
 
 @hookspec
 def townlet_run_started(run_dir: str, strategy: str) -> None:
-    """Learn that a run has started: its directory exists and is locked, nothing has been trained yet.
+    """Learn that a run has started, or goes on: its directory exists and is locked; this process has trained nothing.
 
     Args:
         run_dir: absolute path of the run directory.

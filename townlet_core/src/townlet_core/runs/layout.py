@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from townlet_core.checkpoint.atomic import clean_leftovers
 from townlet_core.checkpoint.filesystem import DISK, FileSystem, storage_guard
+from townlet_core.checkpoint.manifest import is_plain_name
 from townlet_core.checkpoint.store import CheckpointStore
 from townlet_core.errors import MissingInputError, UsageError
-from townlet_core.runs.lock import RunLock
+from townlet_core.runs.lock import LOCK_NAME, RunLock
 from townlet_core.runs.status import RunRecord, read_record
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from townlet_core.runs.status import Clock
 
-RECORD_NAME = "run.json"
-_SAFE_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
+RECORD_NAME, CONFIG_NAME, TELEMETRY_NAME = "run.json", "config.yaml", "telemetry.jsonl"
+_WRITTEN_FIRST = {LOCK_NAME, RECORD_NAME, CONFIG_NAME, TELEMETRY_NAME}
 
 
 def check_run_id(run_id: str) -> str:
@@ -30,7 +31,7 @@ def check_run_id(run_id: str) -> str:
     Raises:
         UsageError: it is not.
     """
-    if not _SAFE_ID.fullmatch(run_id):
+    if not is_plain_name(run_id):
         raise UsageError(
             f"{run_id!r} cannot be the name of a run: use 1 to 128 letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit and not ending with '.'"
@@ -53,6 +54,7 @@ class RunDirectory:
         self.path = path
         self.filesystem = filesystem
         self.id = check_run_id(path.name or path.resolve().name)
+        self._made_here = False
 
     def __repr__(self) -> str:
         return f"RunDirectory({str(self.path)!r})"
@@ -65,12 +67,12 @@ class RunDirectory:
     @property
     def config_path(self) -> Path:
         """`config.yaml`: the resolved configuration."""
-        return self.path / "config.yaml"
+        return self.path / CONFIG_NAME
 
     @property
     def telemetry_path(self) -> Path:
         """`telemetry.jsonl`: one line for each update."""
-        return self.path / "telemetry.jsonl"
+        return self.path / TELEMETRY_NAME
 
     @property
     def result_path(self) -> Path:
@@ -99,6 +101,38 @@ class RunDirectory:
         """Delete what killed writes left, and return the names. Only the holder of the lock may call this."""
         return clean_leftovers(self.path, filesystem=self.filesystem)
 
+    def require_free(self) -> None:
+        """Check that nothing but a lock is here; what `create` found may have changed until the lock is held.
+
+        Raises:
+            UsageError: there is a run, or something that is not ours.
+            StorageError: the directory cannot be listed.
+        """
+        with storage_guard("list", self.path):
+            names = {child.name for child in self.path.iterdir()}
+        if RECORD_NAME in names:
+            raise UsageError(f"{self.path} is a run already: resume it with --resume, or choose another --run-dir")
+        if names - {LOCK_NAME}:
+            raise UsageError(f"{self.path} is not empty and is not a run: choose another --run-dir")
+
+    def withdraw(self) -> bool:
+        """Delete a run that nothing came of, and return whether that was done. Only the holder of the lock may call it.
+
+        Where anything is here that is not written before a strategy begins, nothing is deleted. The directory itself
+        goes only if it was made by this object's `create` or `create_new`.
+        """
+        try:
+            names = {child.name for child in self.path.iterdir()}
+            if names - _WRITTEN_FIRST or (TELEMETRY_NAME in names and self.telemetry_path.stat().st_size > 0):
+                return False
+            for name in sorted(names):
+                self.filesystem.remove_file(self.path / name)
+            if self._made_here:
+                self.filesystem.remove_directory(self.path)
+        except OSError:
+            return False
+        return True
+
     def record(self) -> RunRecord:
         """Return `run.json`; raises `MissingInputError` or `DataError`."""
         return read_record(self.record_path)
@@ -111,7 +145,7 @@ class RunDirectory:
     def create(cls, path: Path, *, filesystem: FileSystem = DISK) -> RunDirectory:
         """Make the directory `path`, its parents where they are missing, and return it.
 
-        A directory that holds nothing but hidden files is taken as it is.
+        An empty directory, or one that holds nothing but a lock, is taken as it is.
 
         Raises:
             UsageError: the name is not safe, or there is a run or something else already.
@@ -119,12 +153,8 @@ class RunDirectory:
         """
         run = cls(path, filesystem=filesystem)
         with storage_guard("make", path):
-            _make_with_parents(path, filesystem)
-            names = [child.name for child in path.iterdir()]
-        if RECORD_NAME in names:
-            raise UsageError(f"{path} is a run already: resume it with --resume, or choose another --run-dir")
-        if any(not name.startswith(".") for name in names):
-            raise UsageError(f"{path} is not empty and is not a run: choose another --run-dir")
+            run._made_here = _make_with_parents(path, filesystem)
+        run.require_free()
         return run
 
     @classmethod
@@ -153,6 +183,7 @@ class RunDirectory:
                 except FileExistsError:
                     continue
                 filesystem.sync_directory(runs_dir)
+                run._made_here = True
                 return run
 
     @classmethod
@@ -168,14 +199,16 @@ class RunDirectory:
         return cls(path, filesystem=filesystem)
 
 
-def _make_with_parents(path: Path, filesystem: FileSystem) -> None:
-    """Make `path` and its missing parents, each on the device before the next."""
+def _make_with_parents(path: Path, filesystem: FileSystem) -> bool:
+    """Make `path` and its missing parents, each on the device before the next; return whether `path` was missing."""
     if path.is_dir():
-        return
+        return False
     _make_with_parents(path.parent, filesystem)
     try:
         filesystem.make_directory(path)
     except FileExistsError:
         if not path.is_dir():
             raise
+        return False
     filesystem.sync_directory(path.parent)
+    return True

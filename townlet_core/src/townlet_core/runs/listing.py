@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from townlet_core.checkpoint.filesystem import storage_guard
 from townlet_core.errors import DataError, MissingInputError, StorageError, UsageError, suggestion
@@ -30,7 +31,8 @@ class RunSummary:
     Attributes:
         path: its directory.
         status: `run.json`'s, or `killed` for a running one that nobody holds the lock of, or `damaged`.
-        record: what `run.json` says; None if it is damaged.
+        record: what `run.json` says, with the agent-steps of the telemetry where the run did not come to write its
+            own; None if it is damaged.
         reason: what is wrong with a damaged one.
         checkpoints: steps of its checkpoints, ascending.
         last_return: mean return of the episodes in the last line of its telemetry that has one, if near the end.
@@ -61,7 +63,11 @@ def summarise(path: Path) -> RunSummary:
         steps = tuple(run.checkpoints().steps())
     except (DataError, MissingInputError, StorageError, UsageError) as error:
         return RunSummary(path=path, status=DAMAGED, record=None, reason=str(error), checkpoints=(), last_return=None)
-    last_return = _last_return(run.telemetry_path)
+    tail = _telemetry_tail(run.telemetry_path)
+    last_return = _latest(tail, "episode_return_mean")
+    agent_steps = _latest(tail, "agent_steps")
+    if status in ("running", KILLED) and agent_steps is not None:
+        record = record.model_copy(update={"agent_steps": int(agent_steps)})
     return RunSummary(
         path=path, status=status, record=record, reason=record.message, checkpoints=steps, last_return=last_return
     )
@@ -130,20 +136,25 @@ def _age(run: RunSummary) -> tuple[bool, str, str]:
     return (run.record is not None, run.record.created if run.record else "", run.path.name)
 
 
-def _last_return(path: Path) -> float | None:
-    """Look at the end of the telemetry only: a list of runs must not read all that they ever wrote."""
+def _telemetry_tail(path: Path) -> list[dict[str, Any]]:
+    """Return the last records, newest first: a list of runs must not read all that they ever wrote."""
     try:
         with path.open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES)
             file.seek(start)
             lines = file.read(_TAIL_BYTES).split(b"\n")
     except OSError:
-        return None
+        return []
+    records = []
     for line in reversed(lines[1:] if start else lines):
-        try:
-            value = json.loads(line).get("episode_return_mean")
-        except (ValueError, AttributeError, RecursionError):
-            continue
-        if isinstance(value, int | float):
-            return float(value)
-    return None
+        with suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                records.append(record)
+    return records
+
+
+def _latest(records: list[dict[str, Any]], name: str) -> float | None:
+    """Return the first number of that name."""
+    values = (record.get(name) for record in records)
+    return next((float(value) for value in values if isinstance(value, int | float)), None)

@@ -65,6 +65,11 @@ class RunLock:
                 raise
         self._descriptor = descriptor
         _give_up_in_forked_children(self)
+        try:
+            self.check()  # another process may have withdrawn its run, lock and all, since the file was opened
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Free the lock; its file stays, since removing it would let two others lock two different files."""
@@ -81,9 +86,9 @@ class RunLock:
         try:
             found = path.lstat()
         except OSError as error:
-            raise StorageError(f"{self.directory} was deleted or moved while the run was going") from error
+            raise StorageError(f"{self.directory} was deleted or moved by another program") from error
         if (found.st_dev, found.st_ino) != (held.st_dev, held.st_ino):
-            raise StorageError(f"{self.directory} was replaced while the run was going")
+            raise StorageError(f"{self.directory} was replaced by another program")
 
     def __enter__(self) -> Self:
         self.acquire()

@@ -42,8 +42,9 @@ class RunRecord(BaseModel):
         num_threads: threads of the numerical libraries; resuming uses the same number.
         created: when the run began, UTC.
         updated: when this record was written, UTC.
-        agent_steps: agent-steps so far.
-        config_digest: SHA-256 of the resolved configuration.
+        agent_steps: agent-steps so far; of a run that is going, those of its start (the telemetry knows better).
+        config_digest: SHA-256 of the resolved configuration, but for what does not change results.
+        initial_policy: digest of the artefact that the run began from; empty if it began from none.
         message: why the run ended as it did, where that needs saying.
     """
 
@@ -61,6 +62,7 @@ class RunRecord(BaseModel):
     updated: _Time
     agent_steps: Annotated[int, Field(ge=0)] = 0
     config_digest: _Text
+    initial_policy: _Text = ""
     message: Annotated[str, Field(max_length=65536)] = ""
 
     def revised(self, *, clock: Clock, **changes: Any) -> RunRecord:

@@ -1,0 +1,100 @@
+"""Whether a run may go on: with the same experiment, from the same policy, and what has changed is said."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from townlet_core.config.document import read_document
+from townlet_core.config.dump import config_digest, experiment
+from townlet_core.errors import ConfigError, MissingInputError, TownletWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from townlet_core.config.root import SimulationConfig
+    from townlet_core.policy.artefact import PolicyArtefact
+    from townlet_core.runs.layout import RunDirectory
+    from townlet_core.runs.status import RunRecord
+
+RECORDED_PACKAGES = ("townlet-core", "numpy", "gymnasium", "torch")
+_NOT_COMPARED = ("tracking.", "training.runs_dir")
+_ABSENT = object()
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions that a run's record keeps: Python's, and those of the packages that decide its bytes."""
+    versions = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def warn_of_other_versions(run: RunDirectory, before: Mapping[str, str]) -> None:
+    """Warn where the libraries are not those that the run was begun with."""
+    now = installed_versions()
+    names = [name for name in now | dict(before) if before.get(name) != now.get(name)]
+    if names:
+        changes = ", ".join(
+            f"{name} {before.get(name, 'absent')} then, {now.get(name, 'absent')} now" for name in names
+        )
+        warnings.warn(f"{run.path} goes on with other versions: {changes}", TownletWarning, stacklevel=2)
+
+
+def require_same_experiment(run: RunDirectory, record: RunRecord, config: SimulationConfig) -> None:
+    """Check that `config` is what the run was begun with, but for what changes no result.
+
+    Raises:
+        ConfigError: it is not; the text lists the keys.
+    """
+    if record.config_digest == config_digest(config):
+        return
+    leaves = _leaves(read_document(run.config_path).values)
+    before = {key: value for key, value in leaves if not key.startswith(_NOT_COMPARED)}
+    now = dict(_leaves(experiment(config)))
+    changes = [
+        f"\n  {key}: {_shown(before, key)} then, {_shown(now, key)} now"
+        for key in sorted(before | now)
+        if before.get(key, _ABSENT) != now.get(key, _ABSENT)
+    ]
+    raise ConfigError(
+        f"the configuration is not the one that {run.path} was begun with (see {run.config_path}); "
+        f"resume without CONFIG and --set, or begin a new run{''.join(changes)}"
+    )
+
+
+def require_same_start(run: RunDirectory, record: RunRecord, given: PolicyArtefact | None) -> None:
+    """Check that a run that began from a policy goes on from that one.
+
+    Raises:
+        ConfigError: another policy is given.
+        MissingInputError: none is given, and the run has no checkpoint that holds its own.
+    """
+    begun = f"from the policy with sha256 {record.initial_policy[:12]}" if record.initial_policy else "from no policy"
+    if given is not None and given.digest != record.initial_policy:
+        raise ConfigError(
+            f"{run.path} was begun {begun}, and not from the one with sha256 {given.digest[:12]}: "
+            "resume without --from, or begin a new run"
+        )
+    if given is None and record.initial_policy and not run.checkpoints().steps():
+        raise MissingInputError(
+            f"{run.path} was begun {begun}, and ended before its first checkpoint: "
+            "name that policy again with --from, or begin a new run"
+        )
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "absent"
