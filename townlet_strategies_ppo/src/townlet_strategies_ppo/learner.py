@@ -23,6 +23,7 @@ from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.weights import initial_weights, layout
 from townlet_core.torch.adam import Adam
 from townlet_core.torch.network import TorchNetwork
+from townlet_strategies_ppo.beginning import SPEC_FILE
 from townlet_strategies_ppo.rewards import RewardScale
 
 if TYPE_CHECKING:
@@ -82,6 +83,12 @@ class Learner:
         self.policy = NumpyPolicy(spec, encoder, views, self.normalizer, worlds_per_shard=worlds_per_shard)
         self._worlds_per_shard = worlds_per_shard
 
+    def take_policy(self, artefact: PolicyArtefact) -> None:
+        """Go on with the weights and observation moments of `artefact`, which has the same spec."""
+        self.network.parameters.copy_(torch.from_numpy(self.network.layout.flatten(artefact.weights)))
+        self.normalizer.update(artefact.normalizer)
+        self.publish()
+
     def publish(self) -> None:
         """Give the acting policy the newest weights; on the CPU it reads the learner's own memory."""
         if self.network.parameters.device.type != "cpu":
@@ -121,16 +128,21 @@ class Learner:
         Raises:
             CheckpointError: a number is not finite; such a state is never kept.
         """
+        arrays = self._arrays()
+        for name, array in arrays.items():
+            if not is_finite(array):
+                raise CheckpointError(f"'{name}' is not finite after update {self.state.update}; nothing was written")
+        counters = json.dumps(asdict(self.state), indent=1, sort_keys=True) + "\n"
+        spec = self.network.spec.model_dump_json(indent=1).encode() + b"\n"
+        return {ARRAYS_FILE: safetensors.numpy.save(arrays), COUNTERS_FILE: counters.encode(), SPEC_FILE: spec}
+
+    def _arrays(self) -> dict[str, Array]:
         arrays: dict[str, Array] = {"parameters": self._flat, **self.optimizer.state()}
         for name, moments in self.normalizer.items():
             arrays |= _moment_arrays(f"normalizer.{name}", moments)
         if self.rewards is not None:
             arrays |= _moment_arrays("rewards", self.rewards.moments)
-        for name, array in arrays.items():
-            if not is_finite(array):
-                raise CheckpointError(f"'{name}' is not finite after update {self.state.update}; nothing was written")
-        counters = json.dumps(asdict(self.state), indent=1, sort_keys=True) + "\n"
-        return {ARRAYS_FILE: safetensors.numpy.save(arrays), COUNTERS_FILE: counters.encode()}
+        return arrays
 
     def restore(self, files: Mapping[str, bytes], *, where: str) -> None:
         """Take up what `checkpoint` returned.
@@ -145,12 +157,7 @@ class Learner:
                 type(value) is int and value >= 0 for value in counters.values()
             ):
                 raise ValueError(f"{COUNTERS_FILE} does not hold the counters of a PPO run")
-            expected = self.optimizer.first.shape
-            for name in ("parameters", "first", "second"):
-                if arrays[name].shape != tuple(expected) or arrays[name].dtype != np.float32:
-                    raise ValueError(
-                        f"'{name}' is {arrays[name].dtype}{arrays[name].shape}, expected float32{tuple(expected)}"
-                    )
+            _require_alike(arrays, self._arrays())
             self.normalizer.update({name: _moments(arrays, f"normalizer.{name}") for name in self.normalizer})
             if self.rewards is not None:
                 self.rewards.moments = _moments(arrays, "rewards")
@@ -160,6 +167,16 @@ class Learner:
         self.network.parameters.copy_(torch.from_numpy(arrays["parameters"]))
         self.optimizer.load(arrays, self.state.optimizer_steps)
         self.publish()
+
+
+def _require_alike(arrays: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
+    """Raise `ValueError` where the names, types or shapes of two sets of arrays differ."""
+    for name in sorted(arrays.keys() ^ expected.keys()):
+        raise ValueError(f"'{name}' is {'missing' if name in expected else 'not part of this run'}")
+    for name, array in arrays.items():
+        wanted = expected[name]
+        if array.shape != wanted.shape or array.dtype != wanted.dtype:
+            raise ValueError(f"'{name}' is {array.dtype}{array.shape}, expected {wanted.dtype}{wanted.shape}")
 
 
 def _moment_arrays(prefix: str, moments: Moments) -> dict[str, Array]:

@@ -10,27 +10,29 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from townlet_core import randomness
 from townlet_core.config.base import settings_from
 from townlet_core.config.dump import config_digest
 from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO, flatten_record
-from townlet_core.errors import ArtefactError, CheckpointError, RunInterrupted, TownletWarning
+from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, TownletWarning
 from townlet_core.policy.inputs import prepare
-from townlet_core.policy.spec import EncoderSpec, PolicySpec
-from townlet_core.torch.device import resolve_device
+from townlet_core.torch.device import resolve_device, torch_threads
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
+from townlet_strategies_ppo.beginning import EARLIER_STAGE, chosen_spec, spec_of_settings
 from townlet_strategies_ppo.learner import Learner
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.telemetry import telemetry_record
 from townlet_strategies_ppo.update import UpdateMetrics, update
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from townlet_core.arrays import Array
-    from townlet_core.context import TrainingContext
+    from townlet_core.checkpoint.store import LoadedCheckpoint
+    from townlet_core.context import PPOState, TrainingContext
     from townlet_core.environments.vector import VectorEnvironment
     from townlet_core.services.buffer import RolloutBuffer
     from townlet_core.services.rollout import Rollout, RolloutStatistics
@@ -45,14 +47,17 @@ class PPOStrategy:
         """Train until `total_steps` agent-steps are made; see `TrainingStrategy.run`.
 
         Raises:
+            ConfigError: a setting asks for another network than the one that `context.initial_policy` brings.
             ArtefactError: `context.initial_policy` sees or decides something else than the environment offers.
             EnvironmentFault: the environment failed; nothing of that rollout was learned.
         """
         name = context.strategy_name
         section = context.config.strategies.get(name, {})
         settings = settings_from(PPOSettings, section, options, path=f"strategies.{name}")
-        torch.set_num_threads(context.num_threads)
-        with closing(context.resolver.environment(context.config.environment)) as environment:
+        with (
+            torch_threads(context.num_threads),
+            closing(context.resolver.environment(context.config.environment)) as environment,
+        ):
             return _Run(context, settings, environment).train()
 
 
@@ -68,16 +73,14 @@ class _Run:
         self.record: PPOTelemetry | None = None
         keep = context.config.training.keep_checkpoints
         self.checkpoints = None if context.run is None else context.run.checkpoints(keep)
-        spec = _spec(environment, settings)
-        initial = context.initial_policy
-        if initial is not None:
-            if not spec.same_spaces(initial.spec):
-                raise ArtefactError(
-                    "the policy to start from does not fit the environment:\n"
-                    f"  the policy sees {initial.spec.observations} and decides {initial.spec.action}\n"
-                    f"  the environment shows {spec.observations} and takes {spec.action}"
-                )
-            spec = initial.spec
+        self.loaded = self._newest_checkpoint() if context.resume else None
+        spec = chosen_spec(
+            spec_of_settings(environment, settings),
+            settings,
+            checkpoint=self.loaded,
+            continuation=context.continuation,
+            initial=context.initial_policy,
+        )
         self.learner = Learner(
             spec,
             context.resolver.encoder(spec.encoder.name),
@@ -86,18 +89,17 @@ class _Run:
             shape=(environment.num_worlds, environment.num_agents),
             worlds_per_shard=self.worlds_per_shard,
             device=self.device,
-            initial=initial,
+            initial=context.initial_policy if self.loaded is None else None,
         )
 
     def train(self) -> PPOTrainingResultDTO:
         """Make updates until the steps are made, and return the result."""
-        context, state = self.context, self.learner.state
-        if context.resume:
-            self._resume()
-            state = self.learner.state
+        context, state = self.context, self._begin()
         if self.record is None or state.agent_steps < self.settings.total_steps:
             rollout = context.services.rollout.start(self.environment, self.learner.policy, seeds=self._episode_seed())
             buffer = context.services.rollout.allocate(rollout, self.settings.num_steps)
+            if self.loaded is None:
+                self._save()  # whenever the run is stopped from here on, it can be resumed from what it began with
             while self.record is None or state.agent_steps < self.settings.total_steps:
                 self.record = self._update(rollout, buffer)
                 if context.trackers is not None:
@@ -109,6 +111,39 @@ class _Run:
                     raise RunInterrupted(f"stopped after update {state.update}, {state.agent_steps:,} agent-steps")
         assert self.record is not None
         return self._result(self.record)
+
+    def _begin(self) -> PPOState:
+        """Take up the newest checkpoint, or the earlier stage, or nothing; return the counters."""
+        telemetry, continuation = self.context.telemetry, self.context.continuation
+        if self.loaded is not None:
+            self._restore(self.loaded.files, where=str(self.loaded.path))
+        elif continuation is not None:
+            self._continue(continuation)
+        if telemetry is not None and self.context.resume:
+            telemetry.truncate(0 if self.loaded is None else self.learner.state.telemetry_offset)
+        return self.learner.state
+
+    def _restore(self, files: Mapping[str, bytes], *, where: str) -> None:
+        self.learner.restore(files, where=where)
+        self.learner.state.num_resumes += 1
+        if RECORD_FILE in files:  # a checkpoint that was saved before the first update has none
+            try:
+                self.record = PPOTelemetry.model_validate_json(files[RECORD_FILE])
+            except ValueError as error:
+                raise CheckpointError(f"{where} has no readable {RECORD_FILE}: {error}") from error
+
+    def _continue(self, files: Mapping[str, bytes]) -> None:
+        """Go on from an earlier stage: all of its state, but the weights of `initial_policy` where one is given."""
+        self._restore(files, where=EARLIER_STAGE)
+        self.record = None
+        if self.context.initial_policy is not None:
+            self.learner.take_policy(self.context.initial_policy)
+        done, total = self.learner.state.agent_steps, self.settings.total_steps
+        if done >= total:
+            raise ConfigError(
+                f"total_steps is {total:,}, and {EARLIER_STAGE} has made {done:,} of them already: "
+                "they count too, so choose a larger number"
+            )
 
     def _episode_seed(self) -> int:
         """The seed of the environment and of action noise; a resumed run begins episodes that it has not seen."""
@@ -215,27 +250,19 @@ class _Run:
 
     def _save(self) -> None:
         telemetry = self.context.telemetry
-        if self.checkpoints is None or self.record is None:
+        if self.checkpoints is None:
             return
-        if telemetry is not None:
-            self.learner.state.telemetry_offset = telemetry.sync()
-        files = self.learner.checkpoint() | {RECORD_FILE: self.record.model_dump_json(indent=1).encode()}
+        self.learner.state.telemetry_offset = 0 if telemetry is None else telemetry.sync()
+        files = self.learner.checkpoint()
+        if self.record is not None:
+            files[RECORD_FILE] = self.record.model_dump_json(indent=1).encode()
         self.checkpoints.save(self.learner.state.update, files)
 
-    def _resume(self) -> None:
+    def _newest_checkpoint(self) -> LoadedCheckpoint | None:
         loaded = None if self.checkpoints is None else self.checkpoints.load_newest()
-        if loaded is None:
-            return
-        for reason in loaded.skipped:
+        for reason in () if loaded is None else loaded.skipped:
             warnings.warn(f"a newer checkpoint was skipped: {reason}", TownletWarning, stacklevel=2)
-        self.learner.restore(loaded.files, where=str(loaded.path))
-        try:
-            self.record = PPOTelemetry.model_validate_json(loaded.files[RECORD_FILE])
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"{loaded.path} has no readable {RECORD_FILE}: {error}") from error
-        self.learner.state.num_resumes += 1
-        if self.context.telemetry is not None:
-            self.context.telemetry.truncate(self.learner.state.telemetry_offset)
+        return loaded
 
     def _result(self, record: PPOTelemetry) -> PPOTrainingResultDTO:
         context, state = self.context, self.learner.state
@@ -257,17 +284,5 @@ class _Run:
             num_resumes=state.num_resumes,
             episodes_restarted=state.num_resumes > 0,
             exact=self.environment.exact,
+            device=str(self.device),
         )
-
-
-def _spec(environment: VectorEnvironment, settings: PPOSettings) -> PolicySpec:
-    return PolicySpec.for_spaces(
-        environment.observation_spaces,
-        environment.action_space,
-        encoder=EncoderSpec(name=settings.encoder, options=settings.encoder_options),
-        shared_hidden=settings.shared_hidden,
-        actor_hidden=settings.hidden,
-        critic_hidden=settings.hidden,
-        activation=settings.activation,
-        normalize_observations=settings.normalize_observations,
-    )

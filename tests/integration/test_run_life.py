@@ -1,0 +1,225 @@
+"""What becomes of a run directory, whatever ends the run: in processes, on files, with signals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from townlet_core import TrainingOrchestrator
+from townlet_core.config.load import load_config
+from townlet_core.errors import ConfigError, TownletWarning, UsageError
+from townlet_core.policy.artefact import load_artefact
+from townlet_core.runs.layout import RunDirectory
+
+TWO_STAGES = """
+from townlet_core.plugins import *
+from townlet_core.plugins import hookimpl
+TOWNLET_PLUGIN_API = (1, 0)
+
+@hookimpl
+def townlet_strategies():
+    return [StrategyEntry(name="twice", strategy=f"{__package__}.parts:Twice", settings=f"{__package__}.parts:Settings",
+                          result="townlet_core.dto.base:TrainingResultBase")]
+"""
+TWO_STAGES_PARTS = """
+from townlet_core.config.base import Settings as Base
+from townlet_core.context import AnnealContext
+
+class Settings(Base):
+    pass
+
+class Twice:
+    def run(self, context, **options):
+        small = {"total_steps": 100, "num_steps": 16, "num_epochs": 1}
+        context.stages.run("ppo", small, anneal_context=AnnealContext(cycle=4, stage="ppo", dataset="none"))
+        context.stages.run("ppo", {**small, "lerning_rate": 1e-3})
+"""
+
+
+def tree(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("name", [".git", ".notes.tmp"])
+def test_a_refused_run_leaves_a_directory_of_the_user_as_it_was(townlet, name):
+    project = townlet.directory / "project"
+    (project / name).mkdir(parents=True)
+    (project / name / "HEAD").write_text("mine")
+    done = townlet("train", "--env", "gymnasium:CartPole-v9", "--run-dir", "project")
+    assert done.returncode == 64
+    assert "is not empty and is not a run" in done.stderr
+    assert tree(project) == {f"{name}/HEAD": b"mine"}
+
+
+def test_an_empty_directory_of_the_user_outlives_a_refused_run(townlet):
+    (townlet.directory / "mine").mkdir()
+    done = townlet("train", "--env", "gymnasium:CartPole-v9999", "--run-dir", "mine")
+    assert done.returncode == 78
+    assert "CartPole-v" in done.stderr
+    assert list((townlet.directory / "mine").iterdir()) == []
+
+
+def test_stages_that_were_trained_outlive_a_wrong_option_of_the_next(tmp_path, shelf):
+    package = shelf.install("townlet-twice", TWO_STAGES)
+    (shelf.path / package / "parts.py").write_text(TWO_STAGES_PARTS)
+    sets = ["environment.name=gymnasium:CartPole-v1", "training.strategy=twice", "tracking.progress=off"]
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"did you mean 'strategies\.ppo\.learning_rate'"):
+        TrainingOrchestrator(load_config(None, sets=sets).config, run_dir=run.path).run()
+    assert run.record().status == "failed"
+    load_artefact(run.path / "stages" / "001-ppo" / "policy")
+    first = json.loads((run.path / "stages" / "001-ppo" / "telemetry.jsonl").read_text().splitlines()[0])
+    assert (first["anneal_cycle"], first["anneal_stage"]) == (4, "ppo")
+
+
+def stop_early(townlet, *arguments, ready):
+    """Kill a run as soon as `ready` says so; return its directory."""
+    process = townlet.start("train", *arguments, "--run-dir", "run", "--set", "strategies.ppo.total_steps=1000000")
+    townlet.stop_when(process, lambda: ready(townlet.directory / "run"), signal.SIGKILL)
+    return townlet.directory / "run"
+
+
+@pytest.fixture
+def artefact(townlet, small):
+    """A policy of a network that is not the default one, in `a/policy`."""
+    wide = ("--set", "strategies.ppo.hidden=[8]", "--set", "strategies.ppo.total_steps=300")
+    done = townlet("train", *small, *wide, "--run-dir", "a")
+    assert done.returncode == 0, done.stderr
+    return load_artefact(townlet.directory / "a" / "policy")
+
+
+def test_a_killed_run_that_began_from_a_policy_goes_on_with_its_network(townlet, small, artefact):
+    run = stop_early(townlet, *small, "--from", "a/policy", ready=lambda run: (run / "checkpoints" / "newest").exists())
+    process = townlet.start("train", "--resume", "--run-dir", "run")
+    lines = len((run / "telemetry.jsonl").read_text().splitlines())
+
+    def has_gone_on():
+        return len((run / "telemetry.jsonl").read_text().splitlines()) > lines + 3
+
+    stderr = townlet.stop_when(process, has_gone_on, signal.SIGTERM)
+    assert process.returncode == 75, stderr
+    newest = RunDirectory(run).checkpoints().load_newest()
+    assert json.loads(newest.files["spec.json"])["actor_hidden"] == [8]
+    epochs = [json.loads(line)["epoch"] for line in (run / "telemetry.jsonl").read_text().splitlines()]
+    assert epochs == list(range(1, len(epochs) + 1))
+
+
+def test_a_run_from_a_policy_that_was_killed_before_any_checkpoint_asks_for_the_policy(townlet, small, artefact):
+    run = stop_early(townlet, *small, "--from", "a/policy", ready=lambda run: (run / "run.json").exists())
+    if (run / "checkpoints").exists():  # it was faster than the kill
+        shutil.rmtree(run / "checkpoints")
+    asked = townlet("train", "--resume", "--run-dir", "run")
+    assert asked.returncode == 66
+    assert artefact.digest[:12] in asked.stderr
+    assert "--from" in asked.stderr
+    short = ("--run-dir", "other", "--set", "strategies.ppo.total_steps=300")
+    assert townlet("train", *small, *short).returncode == 0
+    refused = townlet("train", "--resume", "--run-dir", "other", "--from", "a/policy")
+    assert refused.returncode == 78
+    assert "was begun from no policy" in refused.stderr
+
+
+def test_settings_of_another_network_than_the_policys_are_listed_and_leave_no_run(townlet, small, artefact):
+    done = townlet("train", *small, "--run-dir", "b", "--from", "a/policy", "--set", "strategies.ppo.activation=relu")
+    assert done.returncode == 78
+    assert "activation: 'relu' is set, and the policy has 'tanh'" in done.stderr
+    assert not (townlet.directory / "b").exists()
+
+
+def test_a_reader_of_the_progress_that_leaves_does_not_end_the_run(townlet, small):
+    arguments = (*small, "--run-dir", "run", "--set", "strategies.ppo.total_steps=10000")
+    command = [sys.executable, "-m", "townlet_core", "train", *arguments]
+    process = subprocess.Popen(
+        command,
+        cwd=townlet.directory,
+        env=townlet.environ(torch=True),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr.readline()
+    process.stderr.close()
+    process.wait(timeout=120)
+    record = RunDirectory(townlet.directory / "run").record()
+    assert (record.status, record.message) == ("finished", "")
+    assert process.returncode == 0
+
+
+def test_a_run_that_is_going_shows_the_steps_that_it_has_made(townlet, small):
+    process = townlet.start("train", *small, "--run-dir", "run", "--set", "strategies.ppo.total_steps=1000000")
+    log = townlet.directory / "run" / "telemetry.jsonl"
+
+    def shows_steps():
+        if not (log.exists() and log.stat().st_size):
+            return False
+        shown = json.loads(townlet("runs", "show", "run", "--json").stdout)
+        assert (shown["status"], shown["agent_steps"] > 0) == ("running", True)
+        return True
+
+    townlet.stop_when(process, shows_steps, signal.SIGKILL)
+    shown = json.loads(townlet("runs", "show", "run", "--json").stdout)
+    assert shown["status"] == "killed"
+    assert shown["agent_steps"] == json.loads(log.read_text().splitlines()[-1])["agent_steps"] > 0
+
+
+def test_a_stopped_run_says_how_far_its_newest_checkpoint_is_or_that_there_is_none(townlet, small, tmp_path):
+    arguments = (*small, "--run-dir", "run", "--set", "strategies.ppo.total_steps=1000000")
+    process = townlet.start("train", *arguments)
+    log = townlet.directory / "run" / "telemetry.jsonl"
+    stderr = townlet.stop_when(process, lambda: log.exists() and log.stat().st_size > 0, signal.SIGTERM)
+    newest = int((townlet.directory / "run" / "checkpoints" / "newest").read_text())
+    assert f"; the newest checkpoint is {newest}; go on with: townlet train --resume --run-dir run" in stderr
+    (tmp_path / "slow.py").write_text(
+        "import os, signal, time\ndef make():\n    os.kill(os.getpid(), 15)\n    os.kill(os.getpid(), 15)\n"
+    )
+    environ = {**townlet.environ(torch=True), "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "townlet_core", "train", "--env", "python:slow:make", "--run-dir", "none"]
+    done = subprocess.run(command, cwd=townlet.directory, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 75, done.stderr
+    assert "no checkpoint was kept; begin again with: townlet train --resume --run-dir none" in done.stderr
+
+
+def test_what_changes_no_result_may_change_when_a_run_is_resumed_and_what_does_is_named(townlet, small, monkeypatch):
+    done = townlet("train", *small, "--run-dir", "run", "--set", "strategies.ppo.total_steps=300")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("TOWNLET_SET__TRACKING__PROGRESS", "plain")
+    again = townlet("train", "--resume", "--run-dir", "run", "--set", "training.runs_dir=elsewhere")
+    assert again.returncode == 0, again.stderr
+    other = townlet("train", "--resume", "--run-dir", "run", "--seed", "7", "--set", "strategies.ppo.gamma=0.5")
+    assert other.returncode == 78
+    changes = [line.strip() for line in other.stderr.splitlines() if " then, " in line]
+    assert changes == ["strategies.ppo.gamma: 0.99 then, 0.5 now", "training.seed: 0 then, 7 now"]
+
+
+def test_a_resume_with_other_versions_says_which(tmp_path):
+    sets = ["environment.name=gymnasium:CartPole-v1", "tracking.progress=off", "strategies.ppo.num_steps=16"]
+    config = load_config(None, sets=[*sets, "strategies.ppo.total_steps=300"]).config
+    TrainingOrchestrator(config, run_dir=tmp_path / "run").run()
+    run = RunDirectory.open(tmp_path / "run")
+    record = run.record()
+    before = {**record.versions, "numpy": "1.0.0"}
+    run.write_record(record.model_copy(update={"status": "interrupted", "versions": before}))
+    with pytest.warns(TownletWarning, match=rf"other versions: numpy 1\.0\.0 then, {record.versions['numpy']} now$"):
+        TrainingOrchestrator(config, run_dir=run.path, resume=True).run()
+    assert run.record().versions == record.versions
+
+
+def test_a_run_that_finished_between_the_making_and_the_lock_is_left_alone(tmp_path, monkeypatch):
+    sets = ["environment.name=gymnasium:CartPole-v1", "tracking.progress=off", "strategies.ppo.total_steps=300"]
+    config = load_config(None, sets=sets).config
+    lock = RunDirectory.lock
+
+    def after_another_run(run, *, clock):
+        monkeypatch.undo()
+        TrainingOrchestrator(config, run_dir=run.path).run()
+        return lock(run, clock=clock)
+
+    monkeypatch.setattr(RunDirectory, "lock", after_another_run)
+    with pytest.raises(UsageError, match="is a run already"):
+        TrainingOrchestrator(config, run_dir=tmp_path / "run").run()
+    assert RunDirectory(tmp_path / "run").record().status == "finished"
+    load_artefact(tmp_path / "run" / "policy")

@@ -1,0 +1,118 @@
+"""Which network a run has: that of the checkpoint or the policy that it begins from, else what the settings say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from townlet_core.errors import ArtefactError, CheckpointError, ConfigError
+from townlet_core.policy.spec import EncoderSpec, PolicySpec
+from townlet_strategies_ppo.settings import PPOSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from townlet_core.checkpoint.store import LoadedCheckpoint
+    from townlet_core.environments.vector import VectorEnvironment
+    from townlet_core.policy.artefact import PolicyArtefact
+
+SPEC_FILE = "spec.json"
+EARLIER_STAGE = "the checkpoint of the earlier stage"
+
+
+def spec_of_settings(environment: VectorEnvironment, settings: PPOSettings) -> PolicySpec:
+    """Return the network that `settings` ask for."""
+    return PolicySpec.for_spaces(
+        environment.observation_spaces,
+        environment.action_space,
+        encoder=EncoderSpec(name=settings.encoder, options=settings.encoder_options),
+        shared_hidden=settings.shared_hidden,
+        actor_hidden=settings.hidden,
+        critic_hidden=settings.hidden,
+        activation=settings.activation,
+        normalize_observations=settings.normalize_observations,
+    )
+
+
+def chosen_spec(
+    wanted: PolicySpec,
+    settings: PPOSettings,
+    *,
+    checkpoint: LoadedCheckpoint | None,
+    continuation: Mapping[str, bytes] | None,
+    initial: PolicyArtefact | None,
+) -> PolicySpec:
+    """Return the network of the newest checkpoint, the earlier stage or the policy to start from; else `wanted`.
+
+    Raises:
+        ArtefactError: it sees or decides something else than the environment offers.
+        CheckpointError: a checkpoint does not say what its network is.
+        ConfigError: the earlier stage, the policy to start from and the settings are not of one network.
+    """
+    if checkpoint is not None:
+        spec = _spec_of_checkpoint(checkpoint.files, where=str(checkpoint.path))
+        _require_spaces(spec, wanted, subject=str(checkpoint.path))
+        return spec
+    if continuation is not None:
+        spec = _spec_of_checkpoint(continuation, where=EARLIER_STAGE)
+    elif initial is not None:
+        spec = initial.spec
+    else:
+        return wanted
+    _require_spaces(spec, wanted, subject="the policy to start from")
+    if initial is not None and initial.spec != spec:
+        raise ConfigError(f"the policy to start from and {EARLIER_STAGE} have different networks")
+    _require_settings(spec, settings)
+    return spec
+
+
+def _spec_of_checkpoint(files: Mapping[str, bytes], *, where: str) -> PolicySpec:
+    """Return the network that a checkpoint was saved with.
+
+    Raises:
+        CheckpointError: the checkpoint does not say, or not in a way that can be read.
+    """
+    try:
+        return PolicySpec.model_validate_json(files[SPEC_FILE])
+    except (KeyError, ValidationError) as error:
+        raise CheckpointError(f"{where} has no readable {SPEC_FILE}: {error}") from error
+
+
+def _require_spaces(spec: PolicySpec, wanted: PolicySpec, *, subject: str) -> None:
+    """Check that a network sees and decides what the environment offers; raises `ArtefactError` naming `subject`."""
+    if not wanted.same_spaces(spec):
+        raise ArtefactError(
+            f"{subject} does not fit the environment:\n"
+            f"  the policy sees {spec.observations} and decides {spec.action}\n"
+            f"  the environment shows {wanted.observations} and takes {wanted.action}"
+        )
+
+
+def _require_settings(spec: PolicySpec, settings: PPOSettings) -> None:
+    """Check that `settings` ask for no other network than the one that a policy brings; defaults ask for nothing.
+
+    Raises:
+        ConfigError: they do; the text lists the differences.
+    """
+    brought = {
+        "hidden": (spec.actor_hidden, spec.critic_hidden),
+        "shared_hidden": (spec.shared_hidden,),
+        "activation": (spec.activation,),
+        "encoder": (spec.encoder.name,),
+        "encoder_options": (spec.encoder.options,),
+        "normalize_observations": (spec.normalize_observations,),
+        "initial_log_std": ("its own",),
+    }
+    defaults = PPOSettings()
+    differences = [
+        f"\n  {name}: {getattr(settings, name)!r} is set, and the policy has {' and '.join(map(repr, values))}"
+        for name, values in brought.items()
+        if getattr(settings, name) != getattr(defaults, name)
+        and any(value != getattr(settings, name) for value in values)
+    ]
+    if differences:
+        raise ConfigError(
+            "a run that starts from a policy has the network of that policy; leave these settings out, "
+            f"or give them as the policy has them:{''.join(differences)}"
+        )
