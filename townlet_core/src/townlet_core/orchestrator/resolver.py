@@ -89,7 +89,7 @@ class PluginResolver:
 
 
 def _made(title: str, target: Callable[..., Any], *arguments: object, **named: object) -> Any:
-    """Call what a plugin gave us; what it raises is the plugin's fault, but for errors raised on purpose, and want of memory."""
+    """Call what a plugin gave us; what it raises is its fault, but for errors raised on purpose and want of memory."""
     try:
         return target(*arguments, **named)
     except (TownletError, MemoryError):
