@@ -20,6 +20,7 @@ from townlet_core.context import (
     TrainingContext,
 )
 from townlet_core.errors import ConfigError, UnavailableError
+from townlet_core.orchestrator import TrainingOrchestrator
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.signals import StopOnSignal
 from townlet_core.orchestrator.stages import ChildStages
@@ -87,6 +88,17 @@ def test_a_context_cannot_be_changed():
     context = TrainingContext.from_config(load_config(None).config)
     with pytest.raises(AttributeError):
         context.seed = 3
+
+
+@pytest.mark.parametrize("name", ["python:somebodys.module:make", "gymnasium:somebodys.module:Id-v0"])
+def test_nothing_runs_the_code_that_a_configuration_names_unless_it_is_told_to(name):
+    config = load_config(None, sets=[f"environment.name={name}"]).config
+    for resolver in (TrainingContext.from_config(config).resolver, TrainingOrchestrator(config).context.resolver):
+        with pytest.raises(ConfigError, match="would import and run the module 'somebodys"):
+            resolver.environment(config.environment)
+    for resolver in (BuiltInResolver(trust_code=True), TrainingOrchestrator(config, trust_code=True).context.resolver):
+        with pytest.raises(UnavailableError, match="somebodys"):
+            resolver.environment(config.environment)
 
 
 def test_a_context_without_an_orchestrator_resolves_what_core_offers_and_says_where_the_rest_is():

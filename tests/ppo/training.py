@@ -10,7 +10,7 @@ import numpy as np
 from townlet_core.config.environment import EnvironmentConfig
 from townlet_core.config.root import SimulationConfig
 from townlet_core.config.training import TrainingConfig
-from townlet_core.context import TrainingContext
+from townlet_core.context import BuiltInResolver, TrainingContext
 from townlet_core.policy import heads, network
 from townlet_core.policy.artefact import PolicyArtefact, load_artefact
 from townlet_core.policy.encoder import Encoder, built_in_encoder
@@ -104,7 +104,7 @@ def context_for(
         training=TrainingConfig(seed=seed, device="cpu", **(training or {})),
         strategies={"ppo": {**QUICK, **(settings or {})}},
     )
-    fields: dict[str, Any] = {} if made is None else {"resolver": One(made)}
+    fields: dict[str, Any] = {"resolver": BuiltInResolver(trust_code=True) if made is None else One(made)}
     run = None if path is None else RunDirectory.create(path)
     return TrainingContext.from_config(config, run=run, trackers=Records(), **fields)
 
