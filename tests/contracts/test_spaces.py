@@ -40,6 +40,8 @@ def float_boxes(draw, largest=None):
         ends = ends[:1] * count
     low, high = np.array(ends, dtype).reshape(count, 2).T
     low[low == np.inf], high[high == -np.inf] = 0, np.inf
+    if largest:
+        low, high = low + 0.0, high + 0.0  # NumPy refuses to sample from 0 to -0
     return spaces.Box(low.reshape(shape), high.reshape(shape), shape, np.dtype(dtype))
 
 
