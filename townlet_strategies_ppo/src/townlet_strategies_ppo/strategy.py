@@ -18,7 +18,7 @@ from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO, flatten_record
 from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, TownletWarning
 from townlet_core.policy.inputs import prepare
-from townlet_core.torch.device import resolve_device, torch_threads
+from townlet_core.torch.device import limited_threads, resolve_device
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
 from townlet_strategies_ppo.beginning import EARLIER_STAGE, chosen_spec, spec_of_settings
@@ -55,7 +55,7 @@ class PPOStrategy:
         section = context.config.strategies.get(name, {})
         settings = settings_from(PPOSettings, section, options, path=f"strategies.{name}")
         with (
-            torch_threads(context.num_threads),
+            limited_threads(context.num_threads),
             closing(context.resolver.environment(context.config.environment)) as environment,
         ):
             return _Run(context, settings, environment).train()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from townlet_core.errors import ConfigError
 
@@ -30,11 +31,15 @@ def resolve_device(name: str) -> torch.device:
 
 
 @contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use `count` threads, and then as many as before: a program may do other things than train."""
+def limited_threads(count: int) -> Iterator[None]:
+    """Let torch and NumPy's matrix products use `count` threads, and then as many as before.
+
+    A run's bytes depend on that number, and a program may do other things than train.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        yield
+        with threadpool_limits(limits=count):
+            yield
     finally:
         torch.set_num_threads(before)
