@@ -165,8 +165,8 @@ def test_an_episode_that_does_not_end_is_an_error_that_names_its_seed():
 
 
 def test_the_result_names_the_policy_and_the_environment(scripted, echo):
-    result = SERVICE.evaluate(echo(), scripted(2), [1], policy_digest="ab")
-    assert (result.environment, result.policy_digest) == ("scripted", "ab")
+    result = SERVICE.evaluate(echo(), scripted(2), [1], artefact_digest="ab")
+    assert (result.environment, result.artefact_digest) == ("scripted", "ab")
     assert result.duration_sec >= 0
 
 

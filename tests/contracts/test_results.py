@@ -225,7 +225,7 @@ def test_clock_fields_are_those_that_two_equal_runs_may_differ_in():
 def test_an_evaluation_of_another_version_is_refused():
     episode = {"seed": 0, "episode_return": 1.0, "length": 1, "truncated": False}
     names = ("return_mean", "return_min", "return_max", "length_mean")
-    record = {"environment": "e", "policy_digest": "", "deterministic": True, "episodes": [episode]}
+    record = {"environment": "e", "artefact_digest": "", "deterministic": True, "episodes": [episode]}
     record |= {"return_std": 0.0, "duration_sec": 0.0} | dict.fromkeys(names, 1.0)
     assert dto.EvaluationResultDTO.model_validate(record).schema_version == "1.0"
     with pytest.raises(ValidationError, match="schema_version"):

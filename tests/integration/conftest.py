@@ -39,6 +39,7 @@ class Program:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.command: tuple[str, ...] = (sys.executable, "-m", "townlet_core")
 
     def environ(self, *, torch: bool) -> dict[str, str]:
         """Return the environment; without torch a start-up module refuses to import it."""
@@ -52,7 +53,7 @@ class Program:
     def start(self, *arguments: str, torch: bool = True) -> subprocess.Popen[str]:
         """Start it and return at once."""
         return subprocess.Popen(
-            [sys.executable, "-m", "townlet_core", *arguments],
+            [*self.command, *arguments],
             cwd=self.directory,
             env=self.environ(torch=torch),
             stdout=subprocess.PIPE,

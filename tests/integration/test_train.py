@@ -1,7 +1,9 @@
 """`townlet train` and `townlet evaluate` as a user runs them: in processes, on files, with signals."""
 
 import json
+import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +179,44 @@ def test_a_policy_starts_from_another_one_and_other_spaces_are_listed_side_by_si
     elsewhere = townlet("evaluate", "a", "--env", "gymnasium:Acrobot-v1", torch=False)
     assert elsewhere.returncode == 65
     assert "does not fit" in elsewhere.stderr
+
+
+CHATTY = """
+import gymnasium as gym
+
+class Chatty(gym.Wrapper):
+    def step(self, action):
+        print("debugging")
+        return self.env.step(action)
+
+def make():
+    return Chatty(gym.make("CartPole-v1"))
+"""
+
+
+def test_an_environment_of_the_working_directory_is_found_and_what_it_prints_is_not_the_result(townlet, small):
+    (townlet.directory / "chatty.py").write_text(CHATTY)
+    townlet.command = (sys.executable, "-P", "-m", "townlet_core")  # without the working directory on the path
+    run = ("--env", "python:chatty:make", "--run-dir", "run", "--set", "strategies.ppo.total_steps=300", "--json")
+    trained = townlet("train", *small, *run)
+    assert trained.returncode == 0, trained.stderr
+    assert json.loads(trained.stdout)["agent_steps"] == 512
+    assert "debugging" in trained.stderr
+    evaluated = townlet("evaluate", "run", "--episodes", "3", "--env", "python:chatty:make", "--json", torch=False)
+    assert len(json.loads(evaluated.stdout)["episodes"]) == 3
+    mistyped = townlet("train", *small, "--env", "python:chatty.py:make")
+    assert mistyped.returncode == 69
+    assert "say 'python:chatty:...'" in mistyped.stderr
+
+
+def test_a_run_stands_for_its_policy_and_one_without_a_policy_says_so(townlet, small):
+    townlet("train", *small, "--run-dir", "a", "--set", "strategies.ppo.total_steps=300")
+    done = townlet(
+        "train", *small, "--run-dir", "b", "--from", "a", "--set", "strategies.ppo.total_steps=300", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(townlet.directory / "b" / "policy")
+    for arguments in (("evaluate", "b"), ("train", *small, "--from", "b")):
+        missing = townlet(*arguments)
+        assert missing.returncode == 66
+        assert "b has no policy yet" in missing.stderr

@@ -46,7 +46,7 @@ class PPOSettings(Settings):
         le=1e9,
         description="How far a value may leave the old one in an update; null = off. [reward]",
     )
-    entropy_coef: float = Field(default=0.01, ge=0, le=100, description="Weight of the entropy bonus. [1]")
+    entropy_coef: float = Field(default=0.0, ge=0, le=100, description="Weight of the entropy bonus. [1]")
     value_coef: float = Field(default=0.5, ge=0, le=100, description="Weight of the value loss. [1]")
     max_grad_norm: float | None = Field(
         default=0.5, gt=0, le=1e9, description="Global gradient norm; null = no limit. [1]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,17 +64,18 @@ def command(
     """  # noqa: D301  (backslash-b is click's mark for lines that stay apart)
     from townlet_core.orchestrator.evaluate import evaluate_artefact
 
-    result = evaluate_artefact(
-        policy,
-        registry=state.registry,
-        environment_name=environment_name,
-        episodes=episodes,
-        seed=seed,
-        sets=sets,
-        deterministic=not stochastic,
-        trust_config=trust_config,
-        on_progress=_progress,
-    )
+    with redirect_stdout(sys.stderr):  # what an environment prints is not the result
+        result = evaluate_artefact(
+            policy,
+            registry=state.registry,
+            environment_name=environment_name,
+            episodes=episodes,
+            seed=seed,
+            sets=sets,
+            deterministic=not stochastic,
+            trust_config=trust_config,
+            on_progress=_progress,
+        )
     if as_json:
         click.echo(result.model_dump_json(indent=2))
     else:
@@ -90,7 +92,7 @@ def _print(result: EvaluationResultDTO) -> None:
     spread = f"{result.return_std:.2f} deviation, {result.return_min:g} to {result.return_max:g}"
     lines = [
         ("environment", result.environment),
-        ("policy", f"sha256 {result.policy_digest[:12]}"),
+        ("artefact", f"sha256 {result.artefact_digest[:12]}"),
         ("episodes", f"{len(result.episodes)}, each under its own seed, {actions}"),
         ("return", f"{result.return_mean:.2f} mean, {spread}"),
         (

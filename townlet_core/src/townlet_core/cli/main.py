@@ -182,6 +182,10 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+_SHOWN: set[str] = set()
+"""Warnings that this process has shown."""
+
+
 def _show_warning(
     message: Warning | str,
     category: type[Warning],
@@ -190,8 +194,11 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show Townlet's own warnings as one line, and those of libraries as Python does."""
+    """Show Townlet's own warnings as one line, each once, and those of libraries as Python does."""
     text = f"warning: {message}\n"
     if not issubclass(category, TownletWarning):
         text = warnings.formatwarning(message, category, filename, lineno, line)
+    elif text in _SHOWN:
+        return
+    _SHOWN.add(text)
     (file or sys.stderr).write(text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ _PATH = click.Path(path_type=Path)
 @click.command(short_help="Train a policy with a strategy.")
 @config_argument
 @config_options
-@click.option("--from", "initial_policy", type=_PATH, metavar="ARTEFACT", help="Start from this policy.")
+@click.option("--from", "initial_policy", type=_PATH, metavar="ARTEFACT", help="Start from this policy, or this run's.")
 @click.option("--run-dir", type=_PATH, metavar="DIR", help="Directory of the run; by default a new one in runs/.")
 @click.option(
     "--resume", is_flag=True, help="Go on with an interrupted run: that of --run-dir, or the newest that fits."
@@ -66,7 +68,8 @@ def command(
         initial_policy=initial_policy,
         trust_code=loaded.trust_code,
     )
-    result = orchestrator.run()
+    with redirect_stdout(sys.stderr):  # what an environment prints is not the result
+        result = orchestrator.run()
     assert orchestrator.run_directory is not None
     _report(result, orchestrator.run_directory, as_json=as_json)
 
@@ -99,6 +102,8 @@ def _evaluation(run: RunDirectory) -> str:
 
 
 def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> None:
+    from townlet_core.runs.listing import summarise
+
     data = result.model_dump(mode="json")
     if as_json:
         click.echo(json.dumps({"run_dir": str(run.path), **data}, indent=2))
@@ -106,7 +111,9 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
     lines = [("run", str(run.path))]
     if data.get("agent_steps") is not None:
         lines.append(("agent-steps", f"{data['agent_steps']:,}"))
-    if data.get("episode_return_mean") is not None:
+    if data.get("episode_return_mean") is None and (last := summarise(run.path).last_return) is not None:
+        lines.append(("return", f"{last:.1f} (the last update in which an episode ended)"))
+    elif data.get("episode_return_mean") is not None:
         text = f"{data['episode_return_mean']:.1f}"
         if data.keys() >= {"episodes", "episode_return_min", "episode_return_max"}:
             low, high = data["episode_return_min"], data["episode_return_max"]
@@ -115,7 +122,7 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
     lines.append(("seconds", f"{result.duration_sec:.1f}"))
     if result.artefact is not None:
         policy = run.path / result.artefact.path
-        lines.append(("policy", f"{policy}  sha256 {result.artefact.digest[:12]}"))
+        lines.append(("policy", f"{policy}  artefact sha256 {result.artefact.digest[:12]}"))
         lines.append(("next", _evaluation(run)))
     for name, text in lines:
         click.echo(f"{name:<12} {text}")

@@ -23,7 +23,7 @@ class EvaluationResultDTO(ResultBase):
 
     schema_version: Literal["1.0"] = Field(default="1.0", description="Version of this record.")
     environment: str = Field(description="Name of the environment.")
-    policy_digest: str = Field(description="Digest of the evaluated artefact; empty for a policy that is not one.")
+    artefact_digest: str = Field(description="Digest of the evaluated artefact; empty for a policy that is not one.")
     deterministic: bool = Field(description="Whether the most likely action was taken, instead of a sample.")
     episodes: tuple[EpisodeResult, ...] = Field(min_length=1, description="One result for each seed.")
     return_mean: float = Field(description="Mean of the episode returns.")

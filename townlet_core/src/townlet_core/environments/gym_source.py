@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -199,7 +202,14 @@ class GymSource:
         return factory  # type: ignore[no-any-return]  # found by name
 
     def _import(self, name: str) -> Any:
+        """Import the user's module: an installed one, else one in the working directory, as `python -m` finds it."""
+        here = str(Path.cwd())
+        if here not in sys.path and importlib.util.find_spec(name.partition(".")[0]) is None:
+            sys.path.append(here)
         try:
             return importlib.import_module(name)
         except ImportError as error:
-            raise UnavailableError(f"environment '{self.name}': module '{name}' cannot be imported: {error}") from error
+            hint = f"; say 'python:{name.removesuffix('.py')}:...', without '.py'" if name.endswith(".py") else ""
+            raise UnavailableError(
+                f"environment '{self.name}': module '{name}' cannot be imported: {error}{hint}"
+            ) from error

@@ -13,7 +13,7 @@ from townlet_core import randomness
 from townlet_core.config.load import LoadedConfig, load_config
 from townlet_core.errors import ArtefactError, ConfigError
 from townlet_core.orchestrator.resolver import PluginResolver
-from townlet_core.policy.artefact import load_artefact
+from townlet_core.policy.artefact import artefact_path, load_artefact
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
 from townlet_core.services.evaluation import EvaluationService
@@ -64,10 +64,10 @@ def evaluate_artefact(
         ArtefactError: it is damaged, or does not fit the environment; the text lists both.
         ConfigError: no environment is named, or a value is wrong.
     """
-    run_path = path if (path / "policy").is_dir() else path.parent
-    artefact_path = path / "policy" if (path / "policy").is_dir() else path
+    policy_path = artefact_path(path)
+    run_path = policy_path.parent
     resolver = PluginResolver(registry, trust_code=False)
-    artefact = load_artefact(artefact_path, encoders=resolver.encoder)
+    artefact = load_artefact(policy_path, encoders=resolver.encoder)
     is_run = (run_path / RECORD_NAME).is_file() and (run_path / CONFIG_NAME).is_file()
     loaded = _configuration(
         run_path / CONFIG_NAME if is_run else None,
@@ -78,7 +78,7 @@ def evaluate_artefact(
         options={"environment.name": environment_name},
     )
     if loaded.config.environment.name is None:
-        raise ConfigError(f"{artefact_path} does not say what environment it was trained in: name one with --env")
+        raise ConfigError(f"{policy_path} does not say what environment it was trained in: name one with --env")
     resolver = PluginResolver(registry, trust_code=loaded.trust_code)
     environment_config = loaded.config.environment
     if environment_config.vectorization == "entry_point":  # its worlds share one generator, and episodes must not
@@ -90,7 +90,7 @@ def evaluate_artefact(
         shown = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)
         if not shown.same_spaces(artefact.spec):
             raise ArtefactError(
-                f"{artefact_path} does not fit {environment.name}:\n"
+                f"{policy_path} does not fit {environment.name}:\n"
                 f"  the policy sees {artefact.spec.observations} and decides {artefact.spec.action}\n"
                 f"  the environment shows {shown.observations} and takes {shown.action}"
             )
@@ -99,7 +99,7 @@ def evaluate_artefact(
             environment,
             episode_seeds(seed, episodes),
             deterministic=deterministic,
-            policy_digest=artefact.digest,
+            artefact_digest=artefact.digest,
             on_progress=on_progress,
         )
 

@@ -20,7 +20,7 @@ from townlet_core.orchestrator.session import RunSession
 from townlet_core.orchestrator.signals import StopOnSignal
 from townlet_core.orchestrator.stages import ChildStages
 from townlet_core.plugins.registry import Registry
-from townlet_core.policy.artefact import load_artefact
+from townlet_core.policy.artefact import artefact_path, load_artefact
 from townlet_core.runs.layout import RunDirectory
 from townlet_core.tracking.console import Console, make_console
 
@@ -42,7 +42,7 @@ class TrainingOrchestrator:
         registry: the plugins; by default those installed here.
         run_dir: directory of the run; by default a new one in `training.runs_dir`.
         resume: go on from the newest checkpoint of `run_dir`.
-        initial_policy: directory of an artefact to start from.
+        initial_policy: directory of an artefact, or of a run, to start from.
         trust_code: whether `environment.name` may import and run a module; say so only of a configuration that you
             wrote, or of `load_config(...).trust_code`.
         clock: the time.
@@ -78,7 +78,7 @@ class TrainingOrchestrator:
         resolver = PluginResolver(self.registry, self._trust_code)
         initial = None
         if self._initial_policy is not None:
-            initial = load_artefact(self._initial_policy, encoders=resolver.encoder)
+            initial = load_artefact(artefact_path(self._initial_policy), encoders=resolver.encoder)
         return TrainingContext.from_config(config, resolver=resolver, clock=self._clock, initial_policy=initial)
 
     def run(self, strategy: str | None = None, **options: Any) -> TrainingResultBase:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from townlet_core.arrays import Array, is_finite
 from townlet_core.checkpoint.atomic import write_directory
 from townlet_core.checkpoint.manifest import MANIFEST_NAME, Manifest, read_directory
-from townlet_core.errors import ArtefactError, ConfigError
+from townlet_core.errors import ArtefactError, ConfigError, MissingInputError
 from townlet_core.policy.encoder import EncoderResolver, built_in_encoder
 from townlet_core.policy.inputs import Moments, empty_normalizer
 from townlet_core.policy.numpy_policy import NumpyPolicy
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "policy.safetensors"
 DOCUMENT_FILE = "policy.json"
+POLICY_DIR = "policy"
 MAX_BYTES = 4 << 30
 MAX_DOCUMENT_BYTES = 4 << 20
 
@@ -145,6 +146,21 @@ def _may_be_replaced(path: Path) -> bool:
     except (OSError, ValidationError):
         return False
     return DOCUMENT_FILE in {entry.name for entry in manifest.files}
+
+
+def artefact_path(path: Path) -> Path:
+    """Return the directory of the artefact that `path` means: itself, or `policy/` where `path` is a run.
+
+    Raises:
+        MissingInputError: it is a run that has no policy yet.
+    """
+    if (path / POLICY_DIR).is_dir():
+        return path / POLICY_DIR
+    if (path / "run.json").is_file():
+        raise MissingInputError(
+            f"{path} has no policy yet: a run writes it when it has finished; 'townlet runs show' says how far it is"
+        )
+    return path
 
 
 def load_artefact(path: Path, *, encoders: EncoderResolver = built_in_encoder) -> PolicyArtefact:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from townlet_core.policy.base import Policy
 
 
-DEFAULT_MAX_STEPS = 1_000_000
+DEFAULT_MAX_STEPS = 100_000
 
 
 class EvaluationService:
@@ -34,7 +34,7 @@ class EvaluationService:
         seeds: Sequence[int],
         *,
         deterministic: bool = True,
-        policy_digest: str = "",
+        artefact_digest: str = "",
         max_steps: int = DEFAULT_MAX_STEPS,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> EvaluationResultDTO:
@@ -48,7 +48,7 @@ class EvaluationService:
             environment: where; it has to take one seed for each world. The caller closes it.
             seeds: the episodes.
             deterministic: take the most likely action instead of a sample.
-            policy_digest: what the result says was evaluated.
+            artefact_digest: what the result says was evaluated.
             max_steps: steps after which an episode that has not ended is an error.
             on_progress: called with (episodes done, episodes in all).
 
@@ -70,7 +70,7 @@ class EvaluationService:
         returns = np.array([episode.episode_return for episode in episodes])
         return EvaluationResultDTO(
             environment=environment.name,
-            policy_digest=policy_digest,
+            artefact_digest=artefact_digest,
             deterministic=deterministic,
             episodes=tuple(episodes),
             return_mean=float(returns.mean()),
