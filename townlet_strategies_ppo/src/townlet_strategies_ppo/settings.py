@@ -24,7 +24,7 @@ class PPOSettings(Settings):
         description="Agent-steps to train for; the last update is finished, so a few more may be made. [agent-steps]",
     )
     num_steps: int = Field(
-        default=128, ge=1, le=1_000_000, description="Steps of each world between two updates. [steps]"
+        default=64, ge=1, le=1_000_000, description="Steps of each world between two updates. [steps]"
     )
     num_epochs: int = Field(default=10, ge=1, le=1_000, description="Passes over each rollout. [passes]")
     num_minibatches: int = Field(default=4, ge=1, le=100_000, description="Minibatches of each pass. [minibatches]")
@@ -32,7 +32,7 @@ class PPOSettings(Settings):
     learning_rate_schedule: Literal["constant", "linear"] = Field(
         default="linear", description="Whether the learning rate falls linearly to 0 over total_steps."
     )
-    gamma: float = Field(default=0.99, ge=0, le=1, description="Discount of the reward one step later. [1]")
+    gamma: float = Field(default=0.98, ge=0, le=1, description="Discount of the reward one step later. [1]")
     gae_lambda: float = Field(
         default=0.95, ge=0, le=1, description="Weight of longer returns in the advantage (GAE). [1]"
     )
