@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from townlet_core.checkpoint.atomic import write_file
 from townlet_core.config.dump import config_digest, dump_yaml
+from townlet_core.environments.build import runs_code
 from townlet_core.errors import ConfigError, RunInterrupted, TownletError, UnavailableError
 from townlet_core.orchestrator.experiment import installed_versions, warn_of_other_versions
 from townlet_core.runs.status import RunRecord, timestamp
@@ -118,9 +119,7 @@ class RunSession:
         return f"{kept}: {self._resume_command()}"
 
     def _resume_command(self) -> str:
-        name = self.config.environment.name or ""
-        runs_code = name.startswith("python:") or (name.startswith("gymnasium:") and name.count(":") > 1)
-        trust = " --trust-config" if runs_code else ""
+        trust = " --trust-config" if runs_code(self.config.environment.name or "") else ""
         return f"townlet train --resume --run-dir {shlex.quote(str(self.run.path))}{trust}"
 
     def _write_failure(self, record: RunRecord, error: BaseException) -> None:
