@@ -184,7 +184,8 @@ def test_a_stopped_run_says_how_far_its_newest_checkpoint_is_or_that_there_is_no
 
 
 def test_what_changes_no_result_may_change_when_a_run_is_resumed_and_what_does_is_named(townlet, small, monkeypatch):
-    done = townlet("train", *small, "--run-dir", "run", "--set", "strategies.ppo.total_steps=300")
+    sets = ("--set", "strategies.ppo.total_steps=300", "--set", "strategies.ppo.gamma=0.9")
+    done = townlet("train", *small, "--run-dir", "run", *sets)
     assert done.returncode == 0, done.stderr
     monkeypatch.setenv("TOWNLET_SET__TRACKING__PROGRESS", "plain")
     again = townlet("train", "--resume", "--run-dir", "run", "--set", "training.runs_dir=elsewhere")
@@ -192,7 +193,7 @@ def test_what_changes_no_result_may_change_when_a_run_is_resumed_and_what_does_i
     other = townlet("train", "--resume", "--run-dir", "run", "--seed", "7", "--set", "strategies.ppo.gamma=0.5")
     assert other.returncode == 78
     changes = [line.strip() for line in other.stderr.splitlines() if " then, " in line]
-    assert changes == ["strategies.ppo.gamma: 0.99 then, 0.5 now", "training.seed: 0 then, 7 now"]
+    assert changes == ["strategies.ppo.gamma: 0.9 then, 0.5 now", "training.seed: 0 then, 7 now"]
 
 
 def test_a_resume_with_other_versions_says_which(tmp_path):
