@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from townlet_core.errors import ArtefactError, CheckpointError, ConfigError
+from townlet_core.errors import CheckpointError, ConfigError
 from townlet_core.policy.spec import EncoderSpec, PolicySpec
 from townlet_strategies_ppo.settings import PPOSettings
 
@@ -52,7 +52,7 @@ def chosen_spec(
     """
     if checkpoint is not None:
         spec = _spec_of_checkpoint(checkpoint.files, where=str(checkpoint.path))
-        _require_spaces(spec, wanted, subject=str(checkpoint.path))
+        spec.require_fit(wanted, subject=str(checkpoint.path), environment="the environment")
         return spec
     if continuation is not None:
         spec = _spec_of_checkpoint(continuation, where=EARLIER_STAGE)
@@ -60,7 +60,7 @@ def chosen_spec(
         spec = initial.spec
     else:
         return wanted
-    _require_spaces(spec, wanted, subject="the policy to start from")
+    spec.require_fit(wanted, subject="the policy to start from", environment="the environment")
     if initial is not None and initial.spec != spec:
         raise ConfigError(f"the policy to start from and {EARLIER_STAGE} have different networks")
     _require_settings(spec, settings)
@@ -77,16 +77,6 @@ def _spec_of_checkpoint(files: Mapping[str, bytes], *, where: str) -> PolicySpec
         return PolicySpec.model_validate_json(files[SPEC_FILE])
     except (KeyError, ValidationError) as error:
         raise CheckpointError(f"{where} has no readable {SPEC_FILE}: {error}") from error
-
-
-def _require_spaces(spec: PolicySpec, wanted: PolicySpec, *, subject: str) -> None:
-    """Check that a network sees and decides what the environment offers; raises `ArtefactError` naming `subject`."""
-    if not wanted.same_spaces(spec):
-        raise ArtefactError(
-            f"{subject} does not fit the environment:\n"
-            f"  the policy sees {spec.observations} and decides {spec.action}\n"
-            f"  the environment shows {wanted.observations} and takes {wanted.action}"
-        )
 
 
 def _require_settings(spec: PolicySpec, settings: PPOSettings) -> None:

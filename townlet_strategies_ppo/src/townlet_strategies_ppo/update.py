@@ -89,7 +89,7 @@ def update(
         settings.value_coef,
         settings.normalize_advantages,
     )
-    differentiate = gradient_path(network)(network, batch.num_shards, coefficients)
+    differentiate: Gradient = gradient_path(network)(network, batch.num_shards, coefficients)
     rows: list[torch.Tensor] = []
     norms: list[torch.Tensor] = []
     first, epoch = 0, 0

@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from townlet_core.bench.probe import Probe, run_probed
 from townlet_core.config.environment import EnvironmentConfig
@@ -82,8 +81,7 @@ def measure_ppo(
         strategies={"ppo": SETTINGS},
     )
     probe = Probe(clock or FineClock(), enough)
-    with threadpool_limits(limits=num_threads):
-        run_probed(config, registry, probe)
+    run_probed(config, registry, probe)
     row = {"num_worlds": num_worlds, "vectorization": vectorization, "num_threads": num_threads}
     return row | _summary(probe, warmup)
 

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from townlet_core import randomness
 from townlet_core.config.load import LoadedConfig, load_config
-from townlet_core.errors import ArtefactError, ConfigError
+from townlet_core.errors import ConfigError
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.policy.artefact import artefact_path, load_artefact
 from townlet_core.policy.spec import PolicySpec
@@ -88,12 +88,7 @@ def evaluate_artefact(
         closing(resolver.environment(environment_config, num_worlds=min(episodes, MOST_WORLDS))) as environment,
     ):
         shown = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)
-        if not shown.same_spaces(artefact.spec):
-            raise ArtefactError(
-                f"{policy_path} does not fit {environment.name}:\n"
-                f"  the policy sees {artefact.spec.observations} and decides {artefact.spec.action}\n"
-                f"  the environment shows {shown.observations} and takes {shown.action}"
-            )
+        artefact.spec.require_fit(shown, subject=str(policy_path), environment=environment.name)
         return EvaluationService().evaluate(
             artefact.policy(encoders=resolver.encoder),
             environment,

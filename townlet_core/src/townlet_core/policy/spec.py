@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from townlet_core.errors import ArtefactError
 from townlet_core.policy.heads import ActionHead
 from townlet_core.spaces import space_from_json, space_to_json, spaces_from_json
 
@@ -80,6 +81,20 @@ class PolicySpec(BaseModel):
         """The distribution over actions."""
         return ActionHead.for_space(self.action_space)
 
-    def same_spaces(self, other: PolicySpec) -> bool:
-        """Return whether a policy of `other` sees and decides the same."""
-        return self.observations == other.observations and self.action == other.action
+    def require_fit(self, shown: PolicySpec, *, subject: str, environment: str) -> None:
+        """Check that a policy of this spec sees and decides what an environment shows and takes.
+
+        Args:
+            shown: the spec of the environment's spaces.
+            subject: what the message calls the policy.
+            environment: what it calls the environment.
+
+        Raises:
+            ArtefactError: it does not; the text lists both.
+        """
+        if self.observations != shown.observations or self.action != shown.action:
+            raise ArtefactError(
+                f"{subject} does not fit {environment}:\n"
+                f"  the policy sees {self.observations} and decides {self.action}\n"
+                f"  the environment shows {shown.observations} and takes {shown.action}"
+            )
