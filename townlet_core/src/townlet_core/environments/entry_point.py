@@ -22,9 +22,9 @@ from townlet_core.environments.action_codec import ActionCodec
 from townlet_core.environments.block_arrays import BlockLayout
 from townlet_core.environments.faults import FieldError, Place
 from townlet_core.environments.gym_source import spare_batch_action_checks
-from townlet_core.environments.gymnasium_adapter import seed_lists
 from townlet_core.environments.leaf_writers import RowCheck, batch_writer
 from townlet_core.environments.limits import require_memory
+from townlet_core.environments.seeds import seed_lists
 from townlet_core.environments.vector import AutoresetMode, EnvironmentStep, VectorEnvironment
 from townlet_core.errors import ConfigError, EnvironmentFault, UnavailableError, UsageError
 from townlet_core.randomness import integer_seed, key

@@ -14,9 +14,10 @@ from gymnasium import spaces
 from townlet_core.arrays import is_finite
 from townlet_core.environments.faults import FieldError, Place
 from townlet_core.environments.leaf_writers import RowCheck, observation_writer
+from townlet_core.environments.seeds import EpisodeSeeds
+from townlet_core.environments.step_values import ACTION_MASK, flat_action_mask, require_flag, reward_number
 from townlet_core.environments.worlds import close_worlds
 from townlet_core.errors import EnvironmentFault
-from townlet_core.randomness import fold, integer_seed, key
 from townlet_core.spaces import action_count
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from townlet_core.environments.block_arrays import BlockArrays
     from townlet_core.environments.gym_source import World
     from townlet_core.spaces import Space
-
-_SEEDS_AHEAD = 16
-_NUMBERS = (float, int, np.floating, np.integer)
-_FLAGS = (bool, np.bool_)
-_ACTION_MASK = "action_mask"
 
 
 class WorldBlock:
@@ -58,8 +54,7 @@ class WorldBlock:
         self._is_discrete = isinstance(worlds[0].action_space, spaces.Discrete)
         self._num_actions = action_count(worlds[0].action_space)
         self._step_functions = [world.step for world in worlds]
-        self._keys: Array = np.zeros(len(self._worlds), np.uint64)
-        self._seeds_ahead: list[list[int]] = [[] for _ in self._worlds]
+        self._seeds = EpisodeSeeds([0] * len(self._worlds), range(len(self._worlds)))
         self._is_masked = False
 
     def reset(self, seeds: Sequence[int], indices: Sequence[int]) -> bool:
@@ -76,7 +71,7 @@ class WorldBlock:
             EnvironmentFault: a world failed.
         """
         arrays = self._arrays
-        self._keys = key(np.array(seeds, np.uint64), "environment", np.array(indices, np.uint64))
+        self._seeds = EpisodeSeeds(seeds, indices)
         for column in (arrays.rewards, arrays.terminations, arrays.truncations, arrays.episodes, arrays.ages):
             column.fill(0)
         arrays.episode_starts.fill(True)  # noqa: FBT003  (the value to fill with)
@@ -117,14 +112,14 @@ class WorldBlock:
                 current[0] = world
                 observation, reward, terminated, truncated, info = step(choices[world])
                 write(world, observation)
-                earned.append(reward if reward.__class__ is float else _number(reward))
+                earned.append(reward if reward.__class__ is float else reward_number(reward))
                 if terminated is False and truncated is False and ages[world] < limits[world]:
                     if is_masked:
-                        self._write_mask(world, info.get(_ACTION_MASK))
+                        self._write_mask(world, info.get(ACTION_MASK))
                 elif self._ends(world, terminated, truncated):
                     has_ended = True
                 elif is_masked:
-                    self._write_mask(world, info.get(_ACTION_MASK))
+                    self._write_mask(world, info.get(ACTION_MASK))
         except EnvironmentFault:
             raise
         except FieldError as error:
@@ -146,8 +141,7 @@ class WorldBlock:
     def _ends(self, world: int, terminated: Any, truncated: Any) -> bool:
         """Note the end of an episode, if it is one, and start the next; return whether it was."""
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
-            if not isinstance(flag, _FLAGS):
-                raise FieldError(name, f"is {flag!r} ({type(flag).__name__}), expected True or False")
+            require_flag(name, flag)
         arrays = self._arrays
         has_run_out = int(arrays.ages[world]) >= self._limits[world]
         if not (terminated or truncated or has_run_out):
@@ -169,33 +163,23 @@ class WorldBlock:
         """Reset one world with the seed of its episode, write its observation and return its action mask or None."""
         self._arrays.current[0] = world
         try:
-            observation, info = self._worlds[world].reset(seed=self._seed(world, int(self._arrays.episodes[world])))
+            observation, info = self._worlds[world].reset(seed=self._seeds.of(world, int(self._arrays.episodes[world])))
             self._write(world, observation)
-            return info.get(_ACTION_MASK)
+            return info.get(ACTION_MASK)
         except FieldError as error:
             raise self._place(world).fault(str(error)) from error.__cause__
         except Exception as error:
             raise self._place(world).fault(f"reset raised {type(error).__name__}: {error}", cause=error) from error
-
-    def _seed(self, world: int, episode: int) -> int:
-        """Return the reset seed of an episode; drawn some episodes ahead, since one draw costs as much as many."""
-        block, place = divmod(episode, _SEEDS_AHEAD)
-        if place == 0 or not self._seeds_ahead[world]:
-            episodes = np.arange(block * _SEEDS_AHEAD, (block + 1) * _SEEDS_AHEAD)
-            self._seeds_ahead[world] = integer_seed(fold(self._keys[world], episodes))
-        return self._seeds_ahead[world][place]
 
     def _write_mask(self, world: int, mask: Any) -> None:
         if not self._is_masked:
             return
         if mask is None:
             raise self._place(world).fault("info has no 'action_mask' any more, and had one after the first reset")
-        flat = np.concatenate([np.ravel(part) for part in mask]) if isinstance(mask, tuple) else np.ravel(mask)
-        if flat.shape != (self._num_actions,) or flat.dtype.kind not in "biu":
-            raise self._place(world).fault(
-                f"info['action_mask'] has shape {flat.shape} and dtype {flat.dtype}, expected {self._num_actions} flags"
-            )
-        self._arrays.action_mask[world] = flat
+        try:
+            self._arrays.action_mask[world] = flat_action_mask("info['action_mask']", mask, self._num_actions)
+        except FieldError as error:
+            raise self._place(world).fault(str(error)) from error
 
     def _require_possible(self, leaves: tuple[Array, ...]) -> None:
         if self._check.passes(leaves):
@@ -207,7 +191,7 @@ class WorldBlock:
 
     def _place(self, world: int) -> Place:
         episode = int(self._arrays.episodes[world])
-        seed = self._seed(world, episode)
+        seed = self._seeds.of(world, episode)
         return Place(
             environment=self._name,
             world=self._first + world,
@@ -215,12 +199,3 @@ class WorldBlock:
             seed=seed,
             step=int(self._arrays.ages[world]),
         )
-
-
-def _number(reward: Any) -> float:
-    """Return a reward that is not a plain float as one."""
-    if isinstance(reward, np.ndarray) and reward.ndim == 0:
-        reward = reward[()]
-    if not isinstance(reward, _NUMBERS):
-        raise FieldError("reward", f"is {reward!r} ({type(reward).__name__}), expected a number")
-    return float(reward)
