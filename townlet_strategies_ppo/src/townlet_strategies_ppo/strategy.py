@@ -145,6 +145,11 @@ class _Run:
                 "they count too, so choose a larger number"
             )
 
+    def _cycle(self) -> int:
+        """The training cycle: that of the schedule in an anneal, else the number of updates made."""
+        anneal = self.context.anneal_context
+        return self.learner.state.update if anneal is None else anneal.cycle
+
     def _episode_seed(self) -> int:
         """The seed of the environment and of action noise; a resumed run begins episodes that it has not seen."""
         resumes = self.learner.state.num_resumes
@@ -156,6 +161,8 @@ class _Run:
         """Collect one rollout, learn from it, and return what happened."""
         learner, settings, clock = self.learner, self.settings, self.context.clock
         begin = clock.monotonic()
+        cycle = self._cycle()
+        self.environment.begin_cycle(cycle)
         statistics = rollout.fill(buffer)
         progress = min(1.0, learner.state.agent_steps / settings.total_steps)
         rates = {
@@ -167,7 +174,7 @@ class _Run:
         learner.publish()
         learner.see_observations(buffer)
         self._count(statistics, metrics)
-        return self._describe(buffer, advantages, statistics, metrics, begin=begin, rates=rates)
+        return self._describe(buffer, advantages, statistics, metrics, begin=begin, rates=rates, cycle=cycle)
 
     def _advantages(self, buffer: RolloutBuffer) -> Array:
         rewards = buffer.rewards
@@ -226,6 +233,7 @@ class _Run:
         *,
         begin: float,
         rates: dict[str, float],
+        cycle: int,
     ) -> PPOTelemetry:
         state, telemetry = self.learner.state, self.context.telemetry
         duration = self.context.clock.monotonic() - begin
@@ -237,6 +245,7 @@ class _Run:
             anneal=self.context.anneal_context,
             counters={
                 **rates,
+                "cycle_id": cycle,
                 "epoch": state.update,
                 "steps": state.optimizer_steps,
                 "agent_steps": state.agent_steps,

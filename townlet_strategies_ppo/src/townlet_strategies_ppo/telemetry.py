@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from townlet_strategies_ppo.update import UpdateMetrics
 
 LOSS_FLOOR = 1e-3
+CHAT_QUALITY_SUM = "chat_quality_sum"
 
 
 def telemetry_record(
@@ -108,7 +109,9 @@ def _episode_fields(statistics: RolloutStatistics) -> dict[str, Any]:
 def _split_events(events: dict[str, float]) -> tuple[dict[str, Any], dict[str, float]]:
     """Return the events that have a field of their own, and the others."""
     town = {name: value for name, value in events.items() if name in TownFields.model_fields}
-    return town, {name: value for name, value in events.items() if name not in town}
+    if CHAT_QUALITY_SUM in events and town.get("chat_success_events"):
+        town["chat_quality_mean"] = events[CHAT_QUALITY_SUM] / town["chat_success_events"]
+    return town, {name: value for name, value in events.items() if name not in town and name != CHAT_QUALITY_SUM}
 
 
 def _anneal_fields(anneal: AnnealContext | None, loss: float, town: dict[str, float]) -> dict[str, Any]:

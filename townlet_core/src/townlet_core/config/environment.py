@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue, ValidationInfo, field_validator
 
 from townlet_core.config.base import Settings
+from townlet_core.config.town import TownConfig
 
 DEFAULT_SHARD_WORLDS = 8
 """Upper limit of the number of worlds in a shard that nobody chose. [worlds]"""
@@ -16,12 +17,20 @@ class EnvironmentConfig(Settings):
     """The section `environment`."""
 
     name: str | None = Field(
-        default=None,
+        default="town",
         min_length=1,
         max_length=256,
-        description="The environment: 'gymnasium:ID' (such as gymnasium:CartPole-v1), a plugin's name, or "
-        "'python:module:factory' (which runs that code, so in a file it needs --trust-config). Training needs one.",
+        description="The environment: 'town' (the built-in one), 'gymnasium:ID' (such as gymnasium:CartPole-v1), "
+        "'pettingzoo:MODULE' (such as pettingzoo:mpe2.simple_spread_v3), a plugin's name, or 'python:module:factory' "
+        "(which runs that code, so in a file it needs --trust-config).",
     )
+    scenario: str = Field(
+        default="default",
+        min_length=1,
+        max_length=4096,
+        description="The town's scenario: the name of a shipped one (`townlet scenarios` lists them), or a YAML file.",
+    )
+    town: TownConfig = Field(default_factory=TownConfig, description="The constants of the town.")
     num_worlds: int = Field(
         default=8,
         ge=1,

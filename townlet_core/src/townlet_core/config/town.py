@@ -15,7 +15,7 @@ SocialStage = Literal["OFF", "C1", "C2", "C3"]
 class NeedsConfig(Settings):
     """How fast needs fall; 1 is satisfied and 0 the worst."""
 
-    hunger_decay: Rate = Field(default=0.0025, description="Fall of hunger. [1/tick]")
+    hunger_decay: Rate = Field(default=0.0024, description="Fall of hunger. [1/tick]")
     hygiene_decay: Rate = Field(default=0.0015, description="Fall of hygiene. [1/tick]")
     energy_decay: Rate = Field(default=0.0012, description="Fall of energy. [1/tick]")
     faint_hunger: Rate = Field(default=0.03, description="Hunger at or below which an agent faints. [1]")
@@ -89,7 +89,7 @@ class RewardsConfig(Settings):
     """What an agent is rewarded for at every tick."""
 
     survival: float = Field(default=0.002, ge=-1, le=1, description="For being there. [reward/tick]")
-    need_scale: float = Field(default=0.05, ge=0, le=10, description="Weight of unmet needs. [reward/tick]")
+    need_scale: float = Field(default=0.1, ge=0, le=10, description="Weight of unmet needs. [reward/tick]")
     hunger_weight: float = Field(default=1.0, ge=0, le=10, description="Weight of hunger among needs. [1]")
     hygiene_weight: float = Field(default=0.6, ge=0, le=10, description="Weight of hygiene among needs. [1]")
     energy_weight: float = Field(default=0.8, ge=0, le=10, description="Weight of energy among needs. [1]")

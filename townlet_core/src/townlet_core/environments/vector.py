@@ -103,6 +103,10 @@ class VectorEnvironment(ABC):
                 enforced: many environments leave their own by a little.)
         """
 
+    def begin_cycle(self, cycle: int) -> None:
+        """Be told, before a rollout, which training cycle it belongs to, from 0; a curriculum goes by it."""
+        return
+
     def close(self) -> None:
         """Release what the environment holds; may be called twice."""
         return

@@ -164,7 +164,10 @@ def clock(tick: Tick, day_tick: Array) -> None:
     misses = scheduled & ~working
     state.missed += misses
     state.scheduled_ticks += scheduled
-    state.attended_ticks += scheduled & working
+    attends = scheduled & working
+    state.attended_ticks += attends
+    tick.events.measure("shift_ticks_scheduled", scheduled.sum(axis=1))
+    tick.events.measure("shift_ticks_attended", attends.sum(axis=1))
     for kind, limit in (("shift_late_start", limits.grace_ticks), ("shift_absent", limits.absent_ticks)):
         worlds, agents = np.nonzero(misses & (state.missed == limit + 1))
         tick.events.add(kind, worlds, ticks=state.tick, actors=agents)

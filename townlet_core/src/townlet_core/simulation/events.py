@@ -44,6 +44,8 @@ _COUNT_NAMES = {
     "employment_took_my_shift": "shift_takeover_events",
 }
 _SUM_NAMES = {"queue_conflict": "queue_conflict_intensity_sum", "chat_success": "chat_quality_sum"}
+MEASURES = ("faint_events", "eviction_events", "shift_ticks_scheduled", "shift_ticks_attended")
+"""Further counts of a tick, which no event record shows on its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,24 +76,27 @@ class EventLog:
     Attributes:
         counts: (E, N) float64, how many of each kind.
         sums: (2, N) float64, sums of the values of conflicts and of successful chats.
+        measures: (4, N) float64, by `MEASURES`.
         is_recording: whether records are kept.
         records: records since the last `clear`; empty where nothing is recorded.
     """
 
     counts: Array
     sums: Array
+    measures: Array
     is_recording: bool = False
     records: list[EventRecord] = field(default_factory=list)
 
     @classmethod
     def empty(cls, num_worlds: int) -> EventLog:
         """Return a log of `num_worlds` worlds in which nothing has happened."""
-        return cls(np.zeros((len(KINDS), num_worlds)), np.zeros((len(_SUM_NAMES), num_worlds)))
+        return cls(np.zeros((len(KINDS), num_worlds)), np.zeros((len(_SUM_NAMES), num_worlds)), np.zeros((len(MEASURES), num_worlds)))
 
     def clear(self) -> None:
         """Forget everything."""
         self.counts.fill(0.0)
         self.sums.fill(0.0)
+        self.measures.fill(0.0)
         self.records = []
 
     def add(
@@ -134,4 +139,9 @@ class EventLog:
     def by_name(self) -> dict[str, Array]:
         """Return (N,) float64 counts by the names of the telemetry; views, no copies."""
         named = {_COUNT_NAMES.get(kind, kind): self.counts[row] for row, kind in enumerate(KINDS)}
-        return named | {name: self.sums[row] for row, name in enumerate(_SUM_NAMES.values())}
+        named |= {name: self.sums[row] for row, name in enumerate(_SUM_NAMES.values())}
+        return named | {name: self.measures[row] for row, name in enumerate(MEASURES)}
+
+    def measure(self, name: str, amounts: Array) -> None:
+        """Add (N,) amounts to one of `MEASURES`."""
+        self.measures[MEASURES.index(name)] += amounts

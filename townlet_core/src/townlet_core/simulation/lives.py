@@ -149,6 +149,8 @@ def bury(tick: Tick) -> None:
     tick.events.add(
         "agent_exit", worlds, ticks=state.tick - 1, actors=slots, values=tick.exits[worlds, slots].astype(np.float64)
     )
+    tick.events.measure("faint_events", (tick.exits == FAINT).sum(axis=1))
+    tick.events.measure("eviction_events", (tick.exits == EVICTION).sum(axis=1))
     is_using = state.using[worlds, slots] >= 0
     release(state, tick.layout, worlds[is_using], slots[is_using])
     drop_out(tick, worlds, slots)
