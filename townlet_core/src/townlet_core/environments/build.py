@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import gymnasium
 
 from townlet_core.environments.gym_source import GymSource
+from townlet_core.environments.pettingzoo_source import ParallelSource, runs_unknown_module
 from townlet_core.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
@@ -24,12 +25,19 @@ class EnvironmentFactory(Protocol):
         ...
 
 
-NAME_FORMS = ("gymnasium:ID (such as gymnasium:CartPole-v1)", "python:module:factory")
+NAME_FORMS = (
+    "town",
+    "gymnasium:ID (such as gymnasium:CartPole-v1)",
+    "pettingzoo:MODULE (such as pettingzoo:mpe2.simple_spread_v3)",
+    "python:module:factory",
+)
 
 
 def runs_code(name: str) -> bool:
     """Return whether the environment `name` imports and runs a module that its user names."""
     kind, _, rest = name.partition(":")
+    if kind == "pettingzoo":
+        return runs_unknown_module(name)
     return kind == "python" or (kind == "gymnasium" and ":" in rest)
 
 
@@ -46,7 +54,8 @@ def make_environment(
     Args:
         config: the section `environment`.
         num_worlds: N, instead of `config.num_worlds`.
-        trust_code: whether a name may import and run a module (``python:...`` and ``gymnasium:module:ID``).
+        trust_code: whether a name may import and run a module (``python:...``, ``gymnasium:module:ID``, and
+            ``pettingzoo:MODULE`` of a package that is not well known).
         entries: finds a plugin's factory by name; None where it has none.
         plugin_names: environments of plugins, which messages list.
 
@@ -61,9 +70,17 @@ def make_environment(
         raise ConfigError(
             f"no environment is chosen: set environment.name (or --env) to one of: {_offered(plugin_names)}"
         )
+    if name == "town":
+        from townlet_core.environments.town import TownEnvironment
+
+        return TownEnvironment(config, num_worlds=count)
     kind = name.partition(":")[0]
     if kind in ("gymnasium", "python") and ":" in name:
         return _make_gymnasium(GymSource.from_config(config, trust_code=trust_code), config, count)
+    if kind == "pettingzoo" and ":" in name:
+        from townlet_core.environments.pettingzoo_adapter import PettingZooParallel
+
+        return PettingZooParallel(ParallelSource.from_config(config, trust_code=trust_code), count)
     factory = entries(name) if entries is not None else None
     if factory is None:
         raise ConfigError(

@@ -72,7 +72,7 @@ def check_step(
 
 def _check_arrays(environment: VectorEnvironment, step: EnvironmentStep, findings: Findings) -> None:
     agents = (environment.num_worlds, environment.num_agents)
-    _check_observations(environment, step.observations, findings, rule="observations")
+    _check_observations(environment, step.observations, findings, rule="observations", agent_mask=step.agent_mask)
     for name, dtype in (("agent_mask", bool), ("rewards", np.float32), ("terminations", bool), ("truncations", bool)):
         _check_array(name, getattr(step, name), agents, dtype, findings)
     _check_array("episode_starts", step.episode_starts, agents[:1], bool, findings)
@@ -95,8 +95,14 @@ def _check_array(name: str, array: Any, shape: tuple[int, ...], dtype: Any, find
 
 
 def _check_observations(
-    environment: VectorEnvironment, shown: Mapping[str, Array], findings: Findings, *, rule: str
+    environment: VectorEnvironment,
+    shown: Mapping[str, Array],
+    findings: Findings,
+    *,
+    rule: str,
+    agent_mask: Array | None = None,
 ) -> None:
+    """Check names, shapes, types and values; what an absent agent shows need not be of its space."""
     wanted = environment.observation_spaces
     if list(shown) != list(wanted):
         findings.add(
@@ -112,8 +118,12 @@ def _check_observations(
         values = shown[name]
         if not np.isfinite(values).all():
             findings.add("values", f"{rule}['{name}'] holds NaN or infinity")
-        elif (values < low).any() or (values > high).any():
-            world = int(np.argwhere((values < low) | (values > high))[0][0])
+            continue
+        outside = (values < low) | (values > high)
+        if agent_mask is not None and np.shape(agent_mask) == agents:
+            outside &= agent_mask.reshape(*agents, *(1,) * (outside.ndim - 2))
+        if outside.any():
+            world = int(np.argwhere(outside)[0][0])
             findings.add("values", f"{rule}['{name}'] of world {world} lies outside its space {space}")
 
 
