@@ -1,0 +1,76 @@
+"""Scripts choose what is allowed, by the numbers they are given and by nothing else."""
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+
+from townlet_core import randomness
+from townlet_core.errors import EnvironmentFault, UsageError
+from townlet_core.policy.base import Policy
+from townlet_core.services.scripts import IdlePolicy, RandomPolicy, ScriptedPolicy, make_script
+
+OBSERVATIONS = {"observation": np.zeros((1, 1, 2), np.float32)}
+HERE = np.ones((1, 1), np.bool_)
+
+
+class World:
+    name = "toy"
+    action_space = spaces.Discrete(4)
+
+
+class WorldWithExpert(World):
+    def __init__(self):
+        self.experts = {"scripted": lambda observations, mask: mask.argmax(axis=-1) + 1}
+
+
+@given(mask=st.lists(st.booleans(), min_size=1, max_size=8).filter(any), number=st.floats(0, 1, exclude_max=True))
+def test_a_random_action_is_always_an_allowed_one(mask, number):
+    mask = np.array(mask)[None, None]
+    step = RandomPolicy(mask.shape[-1]).act(OBSERVATIONS, mask, HERE, np.array([[[number]]]))
+    assert mask[0, 0, step.actions[0, 0]]
+
+
+def test_each_allowed_action_is_as_likely_as_the_others():
+    noise = randomness.uniform(randomness.key(0, "test", np.arange(30_000)))[:, None, None]
+    mask = np.broadcast_to(np.array([False, True, False, True, True]), (30_000, 1, 5))
+    observations = {"observation": np.zeros((30_000, 1, 2), np.float32)}
+    actions = RandomPolicy(5).act(observations, mask, np.ones((30_000, 1), np.bool_), noise).actions
+    assert np.bincount(actions[:, 0], minlength=5) == pytest.approx([0, 10_000, 0, 10_000, 10_000], abs=300)
+
+
+def test_without_a_mask_every_action_is_allowed():
+    assert RandomPolicy(4).act(OBSERVATIONS, None, HERE, np.array([[[0.99]]])).actions[0, 0] == 3
+    assert IdlePolicy(4).act(OBSERVATIONS, None, HERE, None).actions[0, 0] == 0
+
+
+def test_a_present_agent_that_may_do_nothing_is_a_fault_and_an_absent_one_is_not():
+    nothing = np.zeros((1, 1, 4), np.bool_)
+    with pytest.raises(EnvironmentFault, match="world 0, agent 0"):
+        IdlePolicy(4).act(OBSERVATIONS, nothing, HERE, None)
+    IdlePolicy(4).act(OBSERVATIONS, nothing, ~HERE, None)
+
+
+def test_the_scripts_of_an_environment_are_found_by_name_and_are_policies():
+    scripted = make_script("scripted", WorldWithExpert())
+    assert isinstance(scripted, Policy)
+    assert isinstance(scripted, ScriptedPolicy)
+    assert scripted.act(OBSERVATIONS, np.array([[[False, True, False, False]]]), HERE, None).actions[0, 0] == 2
+    assert isinstance(make_script("random", World()), RandomPolicy)
+
+
+def test_an_unknown_script_is_refused_with_the_nearest_and_all_names():
+    with pytest.raises(
+        UsageError, match="no script 'scriptd'; did you mean 'scripted'\\?; there are: random, idle, scr"
+    ):
+        make_script("scriptd", WorldWithExpert())
+    with pytest.raises(UsageError, match=r"there are: random, idle$"):
+        make_script("scripted", World())
+
+
+def test_actions_that_are_no_list_are_refused():
+    world = World()
+    world.action_space = spaces.Box(0, 1, (2,))
+    with pytest.raises(UsageError, match="Discrete"):
+        make_script("random", world)
