@@ -23,7 +23,10 @@ def build(name, *, trust_code=True, **fields):
         (None, "no environment is chosen: set environment.name"),
         ("CartPole-v1", "did you mean 'gymnasium:CartPole-v1'"),
         ("town", "there is no environment 'town'.*there are: gymnasium:ID.*python:module:factory$"),
-        ("pettingzoo:mpe2.simple_spred_v3", "has no module .mpe2.simple_spred_v3.; did you mean .mpe2.simple_spread_v3."),
+        (
+            "pettingzoo:mpe2.simple_spred_v3",
+            "no module 'mpe2.simple_spred_v3'; did you mean 'mpe2.simple_spread_v3'",
+        ),
         ("gymnasium:CartPole-v9", "no environment 'CartPole-v9'; did you mean 'CartPole-v1'"),
         ("gymnasium:CartPole", "no environment 'CartPole'; did you mean 'CartPole-v"),
         ("gymnasium:", "not of the form 'gymnasium:ID'"),
