@@ -121,7 +121,9 @@ class ScenarioConfig(Settings):
                 raise ValueError(f"agents[{index}].job is '{agent.job}', and no object is a {agent.job}")
         for index, tie in enumerate(self.ties):
             if not all(0 <= one < number for one in tie.agents) or tie.agents[0] == tie.agents[1]:
-                raise ValueError(f"ties[{index}].agents {list(tie.agents)} must be two different numbers below {number}")
+                raise ValueError(
+                    f"ties[{index}].agents {list(tie.agents)} must be two different numbers below {number}"
+                )
         return self
 
 

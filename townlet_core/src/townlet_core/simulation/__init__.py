@@ -1,1 +1,1 @@
-"""The town: many small worlds of needs, jobs, queues and ties, simulated as arrays; it does not know who learns in it."""
+"""The town: many small worlds of needs, jobs, queues and ties, as arrays; it does not know who learns in it."""

@@ -144,4 +144,3 @@ def may_begin(state: TownState, layout: Layout, config: TownConfig, things: Arra
     usable = is_usable(state, layout, things)
     works = may_work(state, layout, config, things, day_tick)
     return (things >= 0) & (usable | works)
-

@@ -54,7 +54,8 @@ def may_work(state: TownState, layout: Layout, config: TownConfig, things: Array
     covered = cover_for(state, layout, config, day_tick, worlds, agents, kinds[worlds, agents])
     allowed[worlds, agents] = covered >= 0
     rows = np.arange(state.num_worlds)[:, None]
-    return allowed & (_workers(state, layout) < layout.capacity)[rows, things]
+    has_room: Array = (_workers(state, layout) < layout.capacity)[rows, things]
+    return np.asarray(allowed & has_room)
 
 
 def _workers(state: TownState, layout: Layout) -> Array:
@@ -75,7 +76,9 @@ def cover_for(
     if len(worlds) == 0:
         return found
     limits = config.employment
-    is_missing = is_scheduled(state, layout, day_tick) & ~is_working(state, layout) & (state.missed > limits.grace_ticks)
+    is_missing = (
+        is_scheduled(state, layout, day_tick) & ~is_working(state, layout) & (state.missed > limits.grace_ticks)
+    )
     is_missing &= ~is_covered(state)
     is_absent = is_missing & (state.missed > limits.absent_ticks)
     is_friend = state.trust[worlds, agents] > 0
@@ -122,7 +125,7 @@ def _rank(worlds: Array, things: Array, counts: Array) -> Array:
     place = worlds * 128 + things
     order = np.argsort(place, kind="stable")
     running = np.cumsum(counts[order])
-    is_first = np.append(True, place[order][1:] != place[order][:-1])  # noqa: FBT003  (the first begins a group)
+    is_first = np.append(True, place[order][1:] != place[order][:-1])
     before = np.maximum.accumulate(np.where(is_first, running - counts[order], 0))
     ranks = np.empty(len(place), np.int64)
     ranks[order] = running - counts[order] - before

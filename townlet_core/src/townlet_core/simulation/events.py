@@ -90,7 +90,11 @@ class EventLog:
     @classmethod
     def empty(cls, num_worlds: int) -> EventLog:
         """Return a log of `num_worlds` worlds in which nothing has happened."""
-        return cls(np.zeros((len(KINDS), num_worlds)), np.zeros((len(_SUM_NAMES), num_worlds)), np.zeros((len(MEASURES), num_worlds)))
+        return cls(
+            np.zeros((len(KINDS), num_worlds)),
+            np.zeros((len(_SUM_NAMES), num_worlds)),
+            np.zeros((len(MEASURES), num_worlds)),
+        )
 
     def clear(self) -> None:
         """Forget everything."""

@@ -96,16 +96,14 @@ class Script:
         is_hungry = goal == FRIDGE
         cooks = (see["stock_low"] > 0) & (see["cooldown_stove"] <= 0) & (see["need_energy"] > 0.15)
         cooks &= (spare > see["stove_dist"] * self._tiles + AFFORDANCES[STOVE].ticks) & (see["need_hunger"] > FAMISHED)
-        cooks &= (goal < 0) & (see["personality_ambition"] > AMBITIOUS) | is_hungry & (
-            see["need_hunger"] > COOK_FIRST
-        )
+        cooks &= (goal < 0) & (see["personality_ambition"] > AMBITIOUS) | is_hungry & (see["need_hunger"] > COOK_FIRST)
         goal = np.where(cooks, STOVE, goal)
         return np.where(is_work_time, _WORK, goal)
 
     def _distances(self, see: dict[str, Array], goal: Array) -> Array:
         """Return (N, A) tiles to the goal."""
         each = np.stack([see[f"{name}_dist"] for name in _GOALS])
-        return np.take_along_axis(each, np.maximum(goal, 0)[None], axis=0)[0] * self._tiles
+        return np.asarray(np.take_along_axis(each, np.maximum(goal, 0)[None], axis=0)[0] * self._tiles)
 
     def _walk(self, see: dict[str, Array], goal: Array, mask: Array) -> Array:
         """Return (N, A) a step towards the goal: along the longer way if it is free, else the other, else aside."""
@@ -132,7 +130,8 @@ class Script:
 
 
 def _last(see: dict[str, Array]) -> Array:
-    return np.rint(see["last_action_id"] * (len(Action) - 1)).astype(np.int64)
+    last: Array = np.rint(see["last_action_id"] * (len(Action) - 1)).astype(np.int64)
+    return last
 
 
 def step_towards(dx: Array, dy: Array, mask: Array, last: Array) -> Array:
@@ -141,7 +140,8 @@ def step_towards(dx: Array, dy: Array, mask: Array, last: Array) -> Array:
     Nobody goes back to where it came from while another way is open: so one finds around others who stand in the way.
 
     Args:
-        dx, dy: (N, A) how far it is to the east and to the south. [tiles]
+        dx: (N, A) how far it is to the east. [tiles]
+        dy: (N, A) how far it is to the south. [tiles]
         mask: (N, A, K) bool.
         last: (N, A) int64, the action before.
     """

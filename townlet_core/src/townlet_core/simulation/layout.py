@@ -126,8 +126,8 @@ class Layout:
         cells, things = np.nonzero(near)
         window[cells, away_y[cells, things] + RADIUS, away_x[cells, things] + RADIUS] = 1
         work = np.zeros((len(JOB_KINDS) + 1, num_cells, 3), np.float32)
-        for job, name in enumerate(JOB_KINDS):
-            work[job] = ways[:, OBJECT_KINDS.index(name)]
+        for index, name in enumerate(JOB_KINDS):
+            work[index] = ways[:, OBJECT_KINDS.index(name)]
         slots = [agent for agent in scenario.agents for _ in range(agent.count)]
         shifts = np.array([agent.shift or (0, 0) for agent in slots], np.int32)
         length = np.maximum(shifts[:, 1] - shifts[:, 0], 1)

@@ -37,9 +37,7 @@ def action_mask(tick: Tick, things: Array, day_tick: Array) -> Array:
     is_using, is_queued = state.using >= 0, state.queue >= 0
     is_idle = awake & ~is_using & ~is_queued
     mask[..., Action.WAIT] = True
-    np.logical_and(
-        tick.neighbours == NOBODY, is_idle[..., None], out=mask[..., Action.NORTH : Action.WEST + 1]
-    )
+    np.logical_and(tick.neighbours == NOBODY, is_idle[..., None], out=mask[..., Action.NORTH : Action.WEST + 1])
     begins = affordances.may_begin(state, tick.layout, tick.config, things, day_tick)
     mask[..., Action.USE] = awake & (is_using | is_queued | begins)
     mask[..., Action.LEAVE] = awake & (is_using | is_queued)

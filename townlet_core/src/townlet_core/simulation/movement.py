@@ -44,7 +44,7 @@ def _winners(tick: Tick, places: Array, worlds: Array, slots: Array, is_disputed
     rows = np.flatnonzero(is_disputed)
     numbers = tick.draw(Draw.MOVE, worlds[rows], slots[rows])
     order = rows[np.lexsort((slots[rows], numbers, places[rows]))]
-    is_last = np.append(places[order][1:] != places[order][:-1], True)  # noqa: FBT003  (nothing follows the last)
+    is_last = np.append(places[order][1:] != places[order][:-1], True)
     winners = ~is_disputed
     winners[order[is_last]] = True
     return winners
@@ -57,4 +57,3 @@ def place(tick: Tick, worlds: Array, slots: Array, cells: Array) -> None:
     rows, columns = np.divmod(cells, layout.width)
     state.y[worlds, slots] = rows - RADIUS
     state.x[worlds, slots] = columns - RADIUS
-

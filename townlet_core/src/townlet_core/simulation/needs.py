@@ -26,8 +26,7 @@ def decay(tick: Tick) -> None:
         (state.hygiene, rates.hygiene_decay),
         (state.energy, rates.energy_decay),
     ):
-        need -= np.float32(rate)
-        np.maximum(need, 0, out=need)
+        np.maximum(need - np.float32(rate), 0, out=need)
 
 
 def wanted_kind(state: TownState, layout: Layout, day_tick: Array) -> Array:

@@ -105,7 +105,7 @@ class Observer:
 
     def _write_direction(self, state: TownState, wanted: Array) -> None:
         """Write the direction field; nothing where no such object exists."""
-        layout, window = self._layout, self._map
+        _layout, window = self._layout, self._map
         dy, dx, exists = self._way(state, wanted)
         steps = np.arange(-RADIUS, RADIUS + 1, dtype=np.int16)
         away = np.abs(dy[..., None] - steps)[..., :, None] + np.abs(dx[..., None] - steps)[..., None, :]
@@ -171,9 +171,7 @@ class Observer:
 
     def _write_actions(self, out: Array, state: TownState) -> None:
         c = COLUMN
-        np.minimum(
-            state.remaining * np.float32(1 / LONG_USE_TICKS), 1, out=out[..., c["affordance_remaining"]]
-        )
+        np.minimum(state.remaining * np.float32(1 / LONG_USE_TICKS), 1, out=out[..., c["affordance_remaining"]])
         left = np.maximum(state.cooldown_until - state.tick[:, None, None].astype(np.int32), 0)
         for offset in range(4):
             things = np.flatnonzero(self._layout.kind == offset)
@@ -182,9 +180,7 @@ class Observer:
                 np.minimum(soonest * np.float32(1 / LONG_USE_TICKS), 1, out=out[..., c["cooldown_fridge"] + offset])
         out[..., c["last_action_id"]] = state.last_action * np.float32(1 / 7)
         out[..., c["last_action_success"]] = state.last_success
-        np.minimum(
-            state.last_duration * np.float32(1 / LONG_USE_TICKS), 1, out=out[..., c["last_action_duration"]]
-        )
+        np.minimum(state.last_duration * np.float32(1 / LONG_USE_TICKS), 1, out=out[..., c["last_action_duration"]])
         is_queued = state.queue >= 0
         out[..., c["in_queue"]] = is_queued
         promised = np.append(state.reserved, np.full((len(state.reserved), 1), -1, np.int8), axis=1)

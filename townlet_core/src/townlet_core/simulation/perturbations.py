@@ -27,12 +27,12 @@ PRICE_SPIKE, BLACKOUT, OUTAGE, ARRANGED_MEET = range(len(KINDS))
 
 def has_power(state: TownState) -> Array:
     """Return (N,) bool."""
-    return state.perturbation[:, BLACKOUT] == 0
+    return np.asarray(state.perturbation[:, BLACKOUT] == 0)
 
 
 def has_water(state: TownState) -> Array:
     """Return (N,) bool."""
-    return state.perturbation[:, OUTAGE] == 0
+    return np.asarray(state.perturbation[:, OUTAGE] == 0)
 
 
 def perturb(tick: Tick, forced: Sequence[ForcedPerturbation]) -> None:
@@ -51,7 +51,9 @@ def perturb(tick: Tick, forced: Sequence[ForcedPerturbation]) -> None:
         for kind, name in enumerate(KINDS):
             chance = getattr(constants, name) / tick.config.day_ticks
             can_come = (state.perturbation[:, kind] == 0) & (state.perturbation_cooldown[:, kind] == 0)
-            _begin(tick, np.flatnonzero(can_come & (tick.draw_for_worlds(kind) < chance)), kind, constants.duration_ticks)
+            _begin(
+                tick, np.flatnonzero(can_come & (tick.draw_for_worlds(kind) < chance)), kind, constants.duration_ticks
+            )
     for event in forced:
         kind = KINDS.index(event.kind)
         is_due = (state.tick == event.tick) & (state.perturbation[:, kind] == 0)

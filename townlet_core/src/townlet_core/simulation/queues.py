@@ -92,7 +92,7 @@ def promise(tick: Tick) -> None:
     waited = state.tick[worlds] - state.queue_since[worlds, slots] + tick.config.queues.age_priority * days
     places = worlds * tick.layout.num_objects + things
     order = np.lexsort((slots, tick.draw(Draw.QUEUE, worlds, slots), waited, places))
-    is_last = np.append(places[order][1:] != places[order][:-1], True)  # noqa: FBT003  (nothing follows the last)
+    is_last = np.append(places[order][1:] != places[order][:-1], True)
     winners = order[is_last]
     worlds, slots, things = worlds[winners], slots[winners], things[winners]
     state.reserved[worlds, things] = slots

@@ -33,13 +33,18 @@ def decay(tick: Tick) -> None:
     state, rates = tick.state, tick.config.ties
     limit = np.float32(rates.trust_decay)
     for tie in (state.trust, state.familiarity):
-        tie -= np.clip(tie, -limit, limit)
+        np.subtract(tie, np.clip(tie, -limit, limit), out=tie)
     state.rivalry -= np.float32(rates.rivalry_decay)
     np.maximum(state.rivalry, 0, out=state.rivalry)
 
 
 def relate(
-    tick: Tick, worlds: Array, agents: Array, others: Array, deltas: tuple[float, float, float], scale: Array | float = 1
+    tick: Tick,
+    worlds: Array,
+    agents: Array,
+    others: Array,
+    deltas: tuple[float, float, float],
+    scale: Array | float = 1,
 ) -> None:
     """Change what `agents` feel towards `others`; each (world, agent, other) stands there once.
 
@@ -54,13 +59,24 @@ def relate(
     if len(worlds) == 0:
         return
     state = tick.state
-    for tie, delta, low in ((state.trust, deltas[0], -1), (state.familiarity, deltas[1], -1), (state.rivalry, deltas[2], 0)):
+    for tie, delta, low in (
+        (state.trust, deltas[0], -1),
+        (state.familiarity, deltas[1], -1),
+        (state.rivalry, deltas[2], 0),
+    ):
         if delta:
             tie[worlds, agents, others] = np.clip(tie[worlds, agents, others] + np.float32(delta) * scale, low, 1)
     _keep_strongest(tick, worlds, agents)
 
 
-def relate_both(tick: Tick, worlds: Array, agents: Array, others: Array, deltas: tuple[float, float, float], scale: Array | float = 1) -> None:
+def relate_both(
+    tick: Tick,
+    worlds: Array,
+    agents: Array,
+    others: Array,
+    deltas: tuple[float, float, float],
+    scale: Array | float = 1,
+) -> None:
     """Change what two agents feel towards each other; see `relate`."""
     relate(tick, worlds, agents, others, deltas, scale)
     relate(tick, worlds, others, agents, deltas, scale)
@@ -105,7 +121,9 @@ def chat(tick: Tick) -> None:
     if len(worlds) == 0:
         return
     near = tick.neighbours[worlds, agents]
-    liking = state.trust[worlds[:, None], agents[:, None], near] + state.familiarity[worlds[:, None], agents[:, None], near]
+    liking = (
+        state.trust[worlds[:, None], agents[:, None], near] + state.familiarity[worlds[:, None], agents[:, None], near]
+    )
     liking = np.where(listeners(tick)[worlds, agents], liking, -np.inf)
     is_best = liking == liking.max(axis=1, keepdims=True)
     turn = (tick.draw(Draw.CHAT_CHOICE, worlds, agents) * is_best.sum(axis=1)).astype(np.int64)
@@ -132,7 +150,9 @@ def _reward_chats(tick: Tick, worlds: Array, agents: Array, others: Array, quali
     state, constants = tick.state, tick.config.rewards
     for own, other in ((agents, others), (others, agents)):
         trust, familiarity = state.trust[worlds, own, other], state.familiarity[worlds, own, other]
-        reward = (constants.chat_base + constants.chat_trust * trust + constants.chat_familiarity * familiarity) * quality
+        reward = (
+            constants.chat_base + constants.chat_trust * trust + constants.chat_familiarity * familiarity
+        ) * quality
         if tick.stage == "C3":
             reward = reward * np.clip((1 + trust + familiarity) / 3, 0, 1)
         lowest = np.minimum(np.minimum(state.hunger, state.hygiene), state.energy)[worlds, own]

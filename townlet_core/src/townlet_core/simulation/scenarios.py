@@ -50,8 +50,8 @@ def load_scenario(name: str) -> ScenarioConfig:
     path = Path(name)
     if path.suffix.lower() not in {".yaml", ".yml", ".json"} and len(path.parts) == 1:
         raise ConfigError(
-            f"environment.scenario: there is no scenario '{name}'{suggestion(name, SHIPPED) or ';'} "
-            f"there are {', '.join(SHIPPED)}; a file of your own is named with its ending, such as {name}.yaml"
+            f"environment.scenario: there is no scenario '{name}'{suggestion(name, SHIPPED)} "
+            f"(there are {', '.join(SHIPPED)}; a file of your own is named with its ending, such as {name}.yaml)"
         )
     try:
         document = read_document(path)
@@ -70,7 +70,9 @@ def _checked(document: Document, source: str) -> ScenarioConfig:
         return ScenarioConfig.model_validate(document.values)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        wrong = {detail["loc"][: len(detail["loc"]) - cut] for detail in details for cut in range(1, len(detail["loc"]))}
+        wrong = {
+            detail["loc"][: len(detail["loc"]) - cut] for detail in details for cut in range(1, len(detail["loc"]))
+        }
         problems = [
             _problem(detail, document.lines, source)
             for detail in details

@@ -126,6 +126,5 @@ def neighbours(state: TownState, layout: Layout) -> Array:
 
 def asleep(state: TownState, layout: Layout) -> Array:
     """Return (N, A) bool: the agent uses a bed."""
-    is_bed = np.append(layout.kind == BED, False)  # noqa: FBT003  (the last entry is for no object)
+    is_bed = np.append(layout.kind == BED, False)
     return is_bed[state.using]
-

@@ -142,7 +142,8 @@ class Town:
     def action_mask(self) -> Array:
         """Return (N, A, K) bool, what each agent can do now; not to be written to."""
         if self._mask is None:
-            assert self._tick is not None and self._things is not None, "reset comes first"
+            assert self._tick is not None, "reset comes first"
+            assert self._things is not None
             self._mask = masks.action_mask(self._tick, self._things, self._day_tick())
         return self._mask
 
@@ -169,7 +170,8 @@ class Town:
         """
         mask = self.action_mask()
         tick, things, state = self._tick, self._things, self.state
-        assert tick is not None and things is not None
+        assert tick is not None
+        assert things is not None
         tick.stage = self.stage
         self.events.clear()
         acted = state.present.copy()
