@@ -16,6 +16,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _threads = click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of matrix products."
 )
+_REPEATABLE = "Worlds that are stepped together; repeatable."
 
 
 @click.group("bench", short_help="Measure speed on this machine.")
@@ -90,6 +91,162 @@ def startup(*, runs: int, as_json: bool) -> None:
     from townlet_core.bench.startup import measure_startup
 
     _print("startup", measure_startup(runs=runs), as_json=as_json)
+
+
+@command.command("town")
+@click.option(
+    "--worlds", type=click.IntRange(1, 65536), multiple=True, default=(1, 64, 1024), show_default=True, help=_REPEATABLE
+)
+@click.option(
+    "--variants",
+    type=click.Choice(["hybrid", "full", "compact"]),
+    multiple=True,
+    default=("hybrid", "full", "compact"),
+    show_default=True,
+    help="What agents see; repeatable.",
+)
+@click.option(
+    "--agents",
+    type=click.IntRange(8, 64),
+    multiple=True,
+    default=(8, 16, 32, 64),
+    show_default=True,
+    help="Agents of each of 64 larger towns, multiples of 8; repeatable.",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, 3600), default=2.0, show_default=True, help="Seconds of each, after warm-up."
+)
+@click.option("--profile", is_flag=True, help="Say where the time goes, system by system, instead of how fast it is.")
+@_json
+def town(
+    *,
+    worlds: tuple[int, ...],
+    variants: tuple[str, ...],
+    agents: tuple[int, ...],
+    seconds: float,
+    profile: bool,
+    as_json: bool,
+) -> None:
+    """Agent-steps per second of the town: of a tick with its action mask, and with observations as well.
+
+    Actions are drawn at random from what is possible, newcomers and perturbations included; the measurement begins
+    after 300 ticks, and uses one thread.
+    """
+    from townlet_core.bench.town import GROWTH_WORLDS, VIEWS, crowded_scenario, measure_town
+    from townlet_core.bench.town_profile import profile_town
+    from townlet_core.simulation.scenarios import load_scenario
+
+    scenario = load_scenario("default")
+    if profile:
+        rows = [
+            row
+            for number in worlds
+            for view in variants
+            for row in profile_town(scenario, num_worlds=number, variant=view)
+        ]
+        _print("town", rows, as_json=as_json)
+        return
+    crowds = [crowded_scenario(number) for number in agents]
+    rows = [
+        measure_town(scenario, num_worlds=number, variant=variant, map_dtype=map_dtype, seconds=seconds)
+        for variant, map_dtype in VIEWS
+        if variant in variants
+        for number in worlds
+    ]
+    rows += [measure_town(crowd, num_worlds=GROWTH_WORLDS, variant=variants[0], seconds=seconds) for crowd in crowds]
+    _print("town", rows, as_json=as_json)
+
+
+@command.command("town-ppo")
+@click.option(
+    "--worlds", type=click.IntRange(1, 65536), multiple=True, default=(128,), show_default=True, help=_REPEATABLE
+)
+@click.option(
+    "--num-steps", type=click.IntRange(1, 1_000_000), default=64, show_default=True, help="Steps between two updates."
+)
+@click.option(
+    "--variants",
+    type=click.Choice(["hybrid", "full", "compact"]),
+    multiple=True,
+    default=("hybrid",),
+    show_default=True,
+    help="What agents see; repeatable.",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds of each, after warm-up."
+)
+@_threads
+@_json
+@pass_state
+def town_ppo(
+    state: CliState,
+    *,
+    worlds: tuple[int, ...],
+    num_steps: int,
+    variants: tuple[str, ...],
+    seconds: float,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Agent-steps per second of PPO in the town, whole updates, and where the time goes."""
+    from townlet_core.bench.town_ppo import measure_town_ppo
+
+    rows = [
+        measure_town_ppo(
+            state.registry, num_worlds=number, num_steps=num_steps, variant=view, seconds=seconds, num_threads=threads
+        )
+        for number in worlds
+        for view in variants
+    ]
+    _print("town-ppo", rows, as_json=as_json)
+
+
+@command.command("town-score")
+@click.argument("policies", nargs=-1, metavar="[POLICY]...")
+@click.option(
+    "--worlds", type=click.IntRange(2, 65536), default=64, show_default=True, help="Worlds, each under its own seed."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Their seeds are drawn from this."
+)
+@click.option("--scenario", default="default", show_default=True, help="The town's scenario, or a file.")
+@click.option("--ticks", type=click.IntRange(1, 1_000_000), help="Length of the episode, instead of the scenario's.")
+@click.option("--greedy", is_flag=True, help="An artefact takes its most likely action, instead of a sample.")
+@_json
+@pass_state
+def town_score(
+    state: CliState,
+    *,
+    policies: tuple[str, ...],
+    worlds: int,
+    seed: int,
+    scenario: str,
+    ticks: int | None,
+    greedy: bool,
+    as_json: bool,
+) -> None:
+    """How well each POLICY does in the town, every agent and every tick counted.
+
+    POLICY is random, idle or scripted (all three where none is named), or the directory of an artefact or of a run.
+
+    \b
+    townlet bench town-score scripted runs/20261123-064108-ppo-ab12
+    """  # noqa: D301  (backslash-b is click's mark for lines that stay apart)
+    from townlet_core.bench.town_score import SCRIPTS, measure_score
+
+    rows = [
+        measure_score(
+            state.registry,
+            policy,
+            num_worlds=worlds,
+            seed=seed,
+            scenario=scenario,
+            max_ticks=ticks,
+            deterministic=greedy,
+        )
+        for policy in policies or SCRIPTS
+    ]
+    _print("town-score", rows, as_json=as_json)
 
 
 def _print(subject: str, rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "train": "Train a policy.",
     "evaluate": "Run a trained policy and report its returns.",
+    "scenarios": "List the scenarios of the town, or show one.",
     "runs": "List runs, or show one.",
     "plugins": "List plugins, what they offer and their state.",
     "config": "Write, show and explain configurations.",
