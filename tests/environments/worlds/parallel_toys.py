@@ -1,6 +1,7 @@
 """Tiny PettingZoo worlds for tests: agents of several kinds that come and go by plan, and worlds that fail on purpose.
 
-With `luck` off, agent i (from 0) shows 10 * (i + 1) + age in every number, and earns its action + 100 * i.
+With `luck` off, agent i (from 0) shows 10 * (i + 1) + age in every number, and earns its action plus
+`bonus` * i.
 """
 
 from __future__ import annotations
@@ -47,13 +48,14 @@ class Crowd(ParallelEnv):  # type: ignore[misc]  # it ships no types
         truncated: tuple[int, ...] = (),
         luck: bool = True,
         masks: bool = False,
+        bonus: float = 100.0,
         fault: str = "",
         when: int = 0,
     ) -> None:
         self.possible_agents = [f"walker_{index}" for index in range(len(KINDS[kind]))]
         self.kinds = dict(zip(self.possible_agents, KINDS[kind], strict=True))
         self.arrives, self.leaves, self.truncated = arrives, leaves, truncated
-        self.luck, self.masks, self.fault, self.when = luck, masks, fault, when
+        self.luck, self.masks, self.bonus, self.fault, self.when = luck, masks, bonus, fault, when
 
     def observation_space(self, agent: str) -> Any:
         return self.kinds[agent][0]
@@ -111,7 +113,7 @@ class Crowd(ParallelEnv):  # type: ignore[misc]  # it ships no types
             agent for agent in self.possible_agents if (agent in acted and not ended[agent]) or agent in come
         ]
         rewards = {
-            agent: float(np.sum(action)) + 100.0 * self.possible_agents.index(agent)
+            agent: float(np.sum(action)) + self.bonus * self.possible_agents.index(agent)
             for agent, action in actions.items()
         }
         everybody = acted + come
