@@ -109,10 +109,11 @@ def _configuration(run_config: Path | None, *, trained_in: str, trust_config: bo
         **given: what the user says, as for `load_config`.
     """
     chosen = load_config(None, **given)
+    named = chosen.config.environment.name if "environment.name" in chosen.origins else None
     own = None if run_config is None else load_config(run_config).config.environment.name
-    if own is not None and chosen.config.environment.name in (None, own):
+    if own is not None and named in (None, own):
         return load_config(run_config, **given, trust_config=trust_config)
-    if chosen.config.environment.name is None and trained_in:
-        named = load_config(None, **{**given, "options": {"environment.name": trained_in}})
-        return replace(named, trust_code=trust_config)
+    if named is None and trained_in:
+        as_trained = load_config(None, **{**given, "options": {"environment.name": trained_in}})
+        return replace(as_trained, trust_code=trust_config)
     return chosen
