@@ -83,10 +83,10 @@ def measure_ppo(
     probe = Probe(clock or FineClock(), enough)
     run_probed(config, registry, probe)
     row = {"num_worlds": num_worlds, "vectorization": vectorization, "num_threads": num_threads}
-    return row | _summary(probe, warmup)
+    return row | summary(probe, warmup)
 
 
-def _summary(probe: Probe, warmup: int) -> dict[str, Any]:
+def summary(probe: Probe, warmup: int) -> dict[str, Any]:
     """Return the rates and shares of the updates after the warm-up."""
 
     def spent(marks: list[float]) -> Array:
