@@ -7,12 +7,25 @@ from townlet_core.config.base import Settings
 from townlet_core.config.describe import section_model
 from townlet_core.config.load import load_config
 from townlet_core.config.root import SimulationConfig
+from townlet_core.environments.build import make_environment
+from townlet_core.services.rollout import Rollout
+from townlet_core.services.scripts import make_script
 
 SHORT = ["strategies.ppo.num_steps=8", "strategies.ppo.num_minibatches=2", "tracking.progress=off"]
 RUNS = {
     "sync": ["environment.name=gymnasium:CartPole-v1"],
     "workers": ["environment.name=gymnasium:CartPole-v1", "environment.vectorization=workers"],
     "entry_point": ["environment.name=gymnasium:CartPole-v1", "environment.vectorization=entry_point"],
+    "town": [
+        "environment.scenario=demo_story_arc",
+        "environment.town={day_ticks: 10, social_stage: C2, variant: full, map_dtype: float32}",
+        "environment.town.social_reward_schedule=[{cycle: 0, stage: C3}]",
+        "environment.town.needs={hunger_decay: 0.03, faint_hunger: 0.15}",
+        "strategies.ppo.num_steps=16",
+        "environment.town.ties.rival_threshold=0",
+        "environment.town.rewards.shaping=0.1",
+        "environment.town.perturbations={enabled: true, price_spike: 9, blackout: 9, outage: 9, arranged_meet: 9}",
+    ],
     "continuous": ["environment.name=gymnasium:Pendulum-v1", "strategies.ppo.normalize_rewards=true"],
 }
 
@@ -63,6 +76,15 @@ def test_the_watch_sees_a_field_that_nobody_reads(monkeypatch):
     assert reads.unread(Knobs) == ["Knobs.dead"]
 
 
+def live_a_scripted_day():
+    """What takes a competent citizen: meals that are cooked and eaten, queues, cooldowns."""
+    config = load_config(None).config
+    environment = make_environment(config.environment, num_worlds=2)
+    rollout = Rollout(environment, make_script("scripted", environment), seeds=0, purpose="act")
+    for _ in range(config.environment.town.day_ticks):
+        rollout.step()
+
+
 @pytest.mark.timeout(240)
 def test_real_runs_read_every_field(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason="PPO trains with torch")
@@ -74,4 +96,5 @@ def test_real_runs_read_every_field(monkeypatch, tmp_path):
         options = {"training.runs_dir": tmp_path / name, "strategies.ppo.total_steps": 128}
         config = load_config(None, sets=[*SHORT, *sets], options=options).config
         TrainingOrchestrator(config).run()
+    live_a_scripted_day()
     assert reads.unread(SimulationConfig, PPOSettings) == []

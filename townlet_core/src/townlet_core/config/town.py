@@ -81,8 +81,8 @@ class PerturbationsConfig(Settings):
     outage: float = Field(default=0.10, ge=0, le=100, description="Failures of the water a day. [1/day]")
     arranged_meet: float = Field(default=0.25, ge=0, le=100, description="Meetings of top rivals a day. [1/day]")
     duration_ticks: int = Field(default=100, ge=1, le=1000, description="How long one lasts. [ticks]")
-    cooldown_ticks: int = Field(default=200, ge=0, le=10_000, description="Ticks before the same comes again. [ticks]")
-    grace_ticks: int = Field(default=60, ge=0, le=1000, description="Ticks after one without evictions. [ticks]")
+    recovery_ticks: int = Field(default=200, ge=0, le=10_000, description="Ticks before the same comes again. [ticks]")
+    safe_ticks: int = Field(default=60, ge=0, le=1000, description="Ticks after one without evictions. [ticks]")
 
 
 class RewardsConfig(Settings):

@@ -132,7 +132,7 @@ def judge(tick: Tick) -> None:
         return
     allowed = state.evictions_today < config.lives.evictions_per_day
     allowed &= state.tick - state.last_eviction >= config.lives.eviction_spacing_ticks
-    allowed &= state.since_city_event > config.perturbations.grace_ticks
+    allowed &= state.since_city_event > config.perturbations.safe_ticks
     worlds = np.flatnonzero(allowed & owes.any(axis=1))
     slots = owes[worlds].argmax(axis=1)
     tick.exits[worlds, slots] = EVICTION

@@ -69,7 +69,7 @@ def _begin(tick: Tick, worlds: Array, kind: int, ticks: int) -> None:
     if kind == ARRANGED_MEET:
         worlds = _meet(tick, worlds)
     state.perturbation[worlds, kind] = ticks
-    state.perturbation_cooldown[worlds, kind] = ticks + constants.cooldown_ticks
+    state.perturbation_cooldown[worlds, kind] = ticks + constants.recovery_ticks
     if kind == PRICE_SPIKE:
         low, high = constants.price_factor_min, constants.price_factor_max
         state.price_factor[worlds] = low + (high - low) * tick.draw_for_worlds(len(KINDS))[worlds]
