@@ -22,7 +22,7 @@ def build(name, *, trust_code=True, **fields):
     [
         (None, "no environment is chosen: set environment.name"),
         ("CartPole-v1", "did you mean 'gymnasium:CartPole-v1'"),
-        ("town", "there is no environment 'town'.*there are: gymnasium:ID.*python:module:factory$"),
+        ("city", "no environment 'city'.*there are: town; gymnasium:ID.*pettingzoo:MODULE.*python:module:factory$"),
         (
             "pettingzoo:mpe2.simple_spred_v3",
             "no module 'mpe2.simple_spred_v3'; did you mean 'mpe2.simple_spread_v3'",
