@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from townlet_core.config.describe import Knob, knobs
+from townlet_core.config.describe import Knob, knobs, section_model
 from townlet_core.config.problems import all_paths
 from townlet_core.config.root import SimulationConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from pydantic import BaseModel
 
     from townlet_core.config.base import Settings
 
@@ -35,10 +37,21 @@ def every_path(strategies: Mapping[str, type[Settings]]) -> list[str]:
 
 def section_summaries(strategies: Mapping[str, type[Settings]]) -> dict[str, str]:
     """Return one line for each section, by dotted path."""
-    summaries = {name: field.description or "" for name, field in SimulationConfig.model_fields.items()}
+    summaries = _summaries(SimulationConfig, "")
     for name, model in strategies.items():
         summaries[f"strategies.{name}"] = (model.__doc__ or "").strip().partition("\n")[0]
     return summaries
+
+
+def _summaries(model: type[BaseModel], above: str) -> dict[str, str]:
+    """Return the descriptions of the fields of `model` and of the sections within it, by dotted path."""
+    found: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        found[above + name] = field.description or ""
+        section = section_model(field.annotation)
+        if section is not None:
+            found |= _summaries(section, f"{above}{name}.")
+    return found
 
 
 def json_schema(strategies: Mapping[str, type[Settings]]) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def make_environment(
         from townlet_core.environments.town import TownEnvironment
 
         return TownEnvironment(config, num_worlds=count)
+    _require_no_town(config)
     kind = name.partition(":")[0]
     if kind in ("gymnasium", "python") and ":" in name:
         return _make_gymnasium(GymSource.from_config(config, trust_code=trust_code), config, count)
@@ -87,6 +88,21 @@ def make_environment(
             f"there is no environment '{name}'{_hint(name, plugin_names)}; there are: {_offered(plugin_names)}"
         )
     return factory(config, num_worlds=count)
+
+
+def _require_no_town(config: EnvironmentConfig) -> None:
+    """Refuse settings of the town for another environment: they would change nothing, and nobody would notice.
+
+    Raises:
+        ConfigError: there are such settings.
+    """
+    defaults = type(config)()
+    given = [f"environment.{name}" for name in ("scenario", "town") if getattr(config, name) != getattr(defaults, name)]
+    if given:
+        raise ConfigError(
+            f"{' and '.join(given)} is set, and the environment is '{config.name}': only the town reads that; "
+            "leave it out, or choose environment.name=town"
+        )
 
 
 def _make_gymnasium(source: GymSource, config: EnvironmentConfig, num_worlds: int) -> VectorEnvironment:
