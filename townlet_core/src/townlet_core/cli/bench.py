@@ -130,7 +130,8 @@ def town(
     """Agent-steps per second of the town: of a tick with its action mask, and with observations as well.
 
     Actions are drawn at random from what is possible, newcomers and perturbations included; the measurement begins
-    after 300 ticks, and uses one thread.
+    after 300 ticks, and uses one thread. Seconds are those of the processor, which other work on the machine adds
+    little to.
     """
     from townlet_core.bench.town import GROWTH_WORLDS, VIEWS, crowded_scenario, measure_town
     from townlet_core.bench.town_profile import profile_town
