@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a policy.",
     "evaluate": "Run a trained policy and report its returns.",
     "scenarios": "List the scenarios of the town, or show one.",
+    "view": "Watch a day of the town in a browser.",
     "runs": "List runs, or show one.",
     "plugins": "List plugins, what they offer and their state.",
     "config": "Write, show and explain configurations.",
