@@ -39,13 +39,12 @@ def target(state: TownState, layout: Layout, day_tick: Array) -> Array:
 
 
 def supplied(state: TownState, layout: Layout) -> Array:
-    """Return (N, O + 1) bool: the object has what its use needs (stock, power, water); the last column is False."""
-    works = np.zeros((state.num_worlds, layout.num_objects + 1), np.bool_)
+    """Return (N, O) bool: the object has what its use needs (stock, power, water)."""
     kind = layout.kind
-    works[:, :-1] = (kind != FRIDGE) | (state.stock > 0)
-    works[:, :-1] &= ((kind != STOVE) & (kind != SHOWER)) | has_power(state)[:, None]
-    works[:, :-1] &= (kind != SHOWER) | has_water(state)[:, None]
-    return works
+    works = (kind != FRIDGE) | (state.stock > 0)
+    works &= ((kind != STOVE) & (kind != SHOWER)) | has_power(state)[:, None]
+    works &= (kind != SHOWER) | has_water(state)[:, None]
+    return np.asarray(works)
 
 
 def is_usable(state: TownState, layout: Layout, things: Array) -> Array:
@@ -53,15 +52,17 @@ def is_usable(state: TownState, layout: Layout, things: Array) -> Array:
 
     Workplaces are never usable by this: `employment.workers` says who may work.
     """
-    rows = np.arange(state.num_worlds)[:, None]
-    works = supplied(state, layout)[rows, things]
-    if layout.num_objects == 0:
-        return works
-    kinds = layout.kind[things]
-    price = layout.price[kinds] * state.price_factor[:, None]
-    slots = np.arange(layout.num_agents)
-    is_cool = state.cooldown_until[rows, slots, things] <= state.tick[:, None]
-    return works & is_cool & (state.wallet >= price) & (kinds < GROCER)
+    usable = np.zeros(things.shape, np.bool_)
+    worlds, slots = np.nonzero((things >= 0) & state.present)
+    if len(worlds) == 0:
+        return usable
+    asked = things[worlds, slots]
+    kinds = layout.kind[asked]
+    price = layout.price[kinds] * state.price_factor[worlds]
+    is_cool = state.cooldown_until[worlds, slots, asked] <= state.tick[worlds]
+    can_pay = state.wallet[worlds, slots] >= price
+    usable[worlds, slots] = supplied(state, layout)[worlds, asked] & is_cool & can_pay & (kinds < GROCER)
+    return usable
 
 
 def start(tick: Tick, worlds: Array, slots: Array, things: Array) -> None:

@@ -179,7 +179,6 @@ def clock(tick: Tick, day_tick: Array) -> None:
     bonus = working & scheduled & ~state.was_punctual & (state.missed <= limits.grace_ticks)
     state.was_punctual |= bonus
     tick.punctuality += bonus * np.float32(tick.config.rewards.punctuality)
-    update_shift_state(state, layout, tick.config, day_tick)
 
 
 def _pay(tick: Tick, working: Array, scheduled: Array) -> None:

@@ -47,6 +47,8 @@ LONG_MISS_TICKS = 60.0
 RICH_WALLET = 10.0
 LOW_STOCK = 4
 _KEY_SCALE = np.float32(2**20)
+_PLACE_BITS, _PLACE_MASK = 12, 2**12 - 1
+_FAR = np.int32((1000 << _PLACE_BITS) + 1000)
 
 
 class Observer:
@@ -86,17 +88,18 @@ class Observer:
 
     def _write_map(self, state: TownState, wanted: Array) -> None:
         layout, window = self._layout, self._map
-        marks = (state.who >= 0).view(np.uint8)
+        marks = (state.who >= 0).view(np.uint8)  # one bit for each of agents, objects, reservations
         busy = (state.user >= 0) | (state.reserved >= 0)
-        marks[:, layout.object_cell] |= busy.view(np.uint8) << 1
+        marks[:, layout.object_cell] |= np.uint8(2) + (busy.view(np.uint8) << 2)
         row = np.dtype((np.void, WINDOW))
         strips = np.ndarray((marks.size - WINDOW + 1,), row, buffer=marks.data, strides=(1,))
         places = (self._base + state.cell)[..., None] + self._rows
         seen = strips[places].view(np.uint8).reshape(*state.cell.shape, WINDOW, WINDOW)
         np.bitwise_and(seen, 1, out=window[:, :, 1])
         window[:, :, 1, RADIUS, RADIUS] = 0
-        np.take(layout.object_window, state.cell, axis=0, out=window[:, :, 2], mode="clip")
-        np.right_shift(seen, 1, out=window[:, :, 3])
+        np.right_shift(seen, 2, out=window[:, :, 3])
+        seen >>= 1
+        np.bitwise_and(seen, 1, out=window[:, :, 2])
         if window.shape[2] > 4:
             self._write_direction(state, wanted)
         window[:, :, 0, RADIUS, RADIUS] = state.present
@@ -212,20 +215,20 @@ class Observer:
         if num_agents == 1:
             out[..., c["nearest_agent_distance"]] = 1
             return
-        y, x, present = state.y, state.x, state.present
-        away_y = np.abs(y.T[:, :, None] - y)  # (A, N, A): of the other, the world, the agent
-        away_x = np.abs(x.T[:, :, None] - x)
-        others = present.T[:, :, None] & ~np.eye(num_agents, dtype=np.bool_)[:, None, :]
-        near = (np.maximum(away_y, away_x) <= RADIUS) & others
+        others = self._others_places(state)
+        away_y = np.abs((others >> _PLACE_BITS) - state.y)  # (A, N, A): of the other, the world, the agent
+        away_x = np.abs((others & _PLACE_MASK) - state.x)
+        near = np.maximum(away_y, away_x) <= RADIUS
         out[..., c["neighbor_agent_ratio"]] = near.sum(axis=0, dtype=np.int16) * np.float32(1 / (num_agents - 1))
-        distance = np.where(others, away_y + away_x, np.int16(layout.rows + layout.columns)).min(axis=0)
+        away_y += away_x
+        distance = np.minimum(away_y.min(axis=0), layout.rows + layout.columns)
         out[..., c["nearest_agent_distance"]] = distance * np.float32(1 / (layout.rows + layout.columns))
         trust, familiarity, rivalry = (
             np.ascontiguousarray(tie.transpose(2, 0, 1)) for tie in (state.trust, state.familiarity, state.rivalry)
         )
         top_rivalry = rivalry.max(axis=0)
         out[..., c["rivalry_max"]] = top_rivalry
-        out[..., first : first + 24] = self._social(state, others, trust, familiarity, rivalry)
+        self._write_social(out[..., first : first + 24], state, trust, familiarity, rivalry)
         share = np.float32(1 / (num_agents - 1))
         last = c["social_trust_mean"]
         out[..., last] = trust.sum(axis=0) * share
@@ -233,35 +236,52 @@ class Observer:
         out[..., last + 2] = rivalry.sum(axis=0) * share
         out[..., last + 3] = top_rivalry
 
-    def _social(self, state: TownState, others: Array, trust: Array, familiarity: Array, rivalry: Array) -> Array:
-        """Return (N, A, 24) float32: two best friends and two worst rivals, six numbers each, zeros where missing."""
-        layout = self._layout
-        chosen = [*_two_best(trust + familiarity, others), *_two_best(rivalry, others)]
-        found = np.stack([one[0] for one in chosen])  # (4, N, A)
-        index = np.stack([one[1] for one in chosen]).astype(np.int64)
+    def _others_places(self, state: TownState) -> Array:
+        """Return (A, N, A) int32, row and column of each other agent in one number; far off for itself and the absent.
+
+        The other one's axis is the outermost, so that what follows runs along memory.
+        """
         shape = state.present.shape
-        flat = index * state.present.size + np.arange(state.present.size).reshape(shape)
-        worlds = np.arange(shape[0])[:, None]
-        there = worlds * shape[1] + index
-        result = np.empty((*shape, 4, 6), np.float32)
-        rows = result.transpose(2, 3, 0, 1)
-        rows[:, 0] = found
-        rows[:, 1] = (state.x.reshape(-1).take(there) - state.x) * np.float32(1 / layout.columns)
-        rows[:, 2] = (state.y.reshape(-1).take(there) - state.y) * np.float32(1 / layout.rows)
-        for column, tie in enumerate((trust, familiarity, rivalry)):
-            rows[:, 3 + column] = tie.reshape(-1).take(flat)
-        rows[:, 1:] *= found[:, None]
-        return result.reshape(*shape, 24)
+        place = np.where(state.present, (state.y.astype(np.int32) << _PLACE_BITS) + state.x, _FAR)
+        index = np.arange(shape[1])[:, None, None] + (np.arange(shape[0]) * shape[1])[:, None]
+        others = place.reshape(-1).take(np.broadcast_to(index, (shape[1], *shape)))
+        slots = np.arange(shape[1])
+        others[slots, :, slots] = _FAR
+        return others
+
+    def _write_social(self, out: Array, state: TownState, trust: Array, familiarity: Array, rivalry: Array) -> None:
+        """Write (N, A, 24): two best friends and two worst rivals, six numbers each, zeros where missing.
+
+        Args:
+            out: the columns.
+            state: the town.
+            trust: (A, N, A) of the other, the world and the agent; so are the next two. Ties to absent agents are 0.
+            familiarity: the same.
+            rivalry: the same.
+        """
+        layout, shape = self._layout, state.present.shape
+        chosen = np.stack([*_two_best(trust + familiarity), *_two_best(rivalry)])  # (4, N, A)
+        found = chosen >= 0
+        slot = np.maximum(chosen, 0).astype(np.int64)
+        flat = slot * state.present.size + np.arange(state.present.size).reshape(shape)
+        there = slot + (np.arange(shape[0]) * shape[1])[:, None]
+        columns = (
+            found,
+            (state.x.reshape(-1).take(there) - state.x) * np.float32(1 / layout.columns) * found,
+            (state.y.reshape(-1).take(there) - state.y) * np.float32(1 / layout.rows) * found,
+            *(tie.reshape(-1).take(flat) * found for tie in (trust, familiarity, rivalry)),
+        )
+        for place, column in enumerate(columns):
+            for one in range(4):
+                out[..., one * 6 + place] = column[one]
 
 
-def _two_best(score: Array, others: Array) -> list[tuple[Array, Array]]:
-    """Return (found, slot), (N, A) each, of the best and second best other with a score above 0 (A, N, A)."""
+def _two_best(score: Array) -> list[Array]:
+    """Return the slots of the best and the second best other, (N, A) each, by a score (A, N, A) above 0; -1 without."""
     num_agents = len(score)
     keys = (score * _KEY_SCALE).astype(np.int32)
     keys *= num_agents
     keys += np.arange(num_agents - 1, -1, -1, dtype=np.int32)[:, None, None]  # of equals, the lower slot
-    keys[~(others & (score > 0))] = -1
     best = keys.max(axis=0)
-    keys[keys == best] = -1
-    second = keys.max(axis=0)
-    return [(key >= 0, np.where(key >= 0, num_agents - 1 - key % num_agents, 0)) for key in (best, second)]
+    second = np.where(keys == best, -1, keys).max(axis=0)
+    return [np.where(key >= num_agents, num_agents - 1 - key % num_agents, -1) for key in (best, second)]
