@@ -105,9 +105,9 @@ class ScenarioConfig(Settings):
         rows, columns = self.size
         number = self.num_agents
         if number > MAX_AGENTS:
-            raise ValueError(f"{number} agents are given; a world holds at most {MAX_AGENTS}")
+            raise ValueError(f"agents are {number} in all; a world holds at most {MAX_AGENTS}")
         if number * 2 > rows * columns:
-            raise ValueError(f"{number} agents need more room than {rows} x {columns} tiles")
+            raise ValueError(f"agents are {number} in all, and need more room than {rows} x {columns} tiles")
         places: dict[Place, str] = {}
         for index, thing in enumerate(self.objects):
             _require_place(f"objects[{index}]", thing.at, self.size, places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ SHIPPED = (
 )
 """Names of the shipped scenarios, in the order in which they are listed."""
 _FILES = "scenario_files"
+_PATH = re.compile(r"((?:agents|objects|ties)(?:\[\d+\](?:\.\w+)?)?) (.*)")
 
 
 def load_scenario(name: str) -> ScenarioConfig:
@@ -86,13 +88,15 @@ def _problem(detail: Mapping[str, Any], lines: Mapping[str, int], source: str) -
     path = ""
     for part in detail["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    text = detail["msg"].removeprefix("Value error, ")
+    if not path and (named := _PATH.match(text)):  # the whole does not fit together, and the text says where
+        path, text = named[1], named[2]
     line = _line(path, lines)
     origin = f"{source}:{line}" if line else source
     if detail["type"] == "extra_forbidden":
         known = list(_model_of(path).model_fields)
         hint = suggestion(str(detail["loc"][-1]), known)
         return Problem(path, f"there is no such key{hint} (there are {', '.join(known)})", origin)
-    text = detail["msg"].removeprefix("Value error, ")
     given = detail["input"]
     shown = "" if detail["type"] in {"missing", "value_error"} else f"{given!r} given; "[:120]
     return Problem(path, f"{shown}{text[0].lower()}{text[1:]}", origin)
