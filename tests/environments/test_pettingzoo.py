@@ -45,8 +45,8 @@ def test_toys_keep_the_contract(toys, kind, plan) -> None:
     check_environment(toys(3, kind=kind, **plan), num_steps=50)
 
 
-@pytest.mark.parametrize("kind", ["forces", "masked"])
-def test_toys_with_forces_and_with_masks_among_what_they_see_keep_the_contract(toys, kind) -> None:
+@pytest.mark.parametrize("kind", ["forces", "masked", "choices"])
+def test_toys_of_other_actions_and_with_masks_among_what_they_see_keep_the_contract(toys, kind) -> None:
     check_environment(toys(3, kind=kind, **COMES_AND_GOES), num_steps=50)
     check_environment(toys(3, max_episode_steps=4, kind=kind), num_steps=50)
 

@@ -28,6 +28,7 @@ KINDS: dict[str, list[tuple[spaces.Space[Any], spaces.Space[Any]]]] = {
     "forces": [(box(2), spaces.Box(-1, 1, (1,))), (box(2), spaces.Box(-3, 2, (3,))), (box(3), spaces.Box(0, 1, (2,)))],
     "indices": [(spaces.Discrete(4), spaces.Discrete(2)), (spaces.Discrete(6, start=1), spaces.Discrete(2))],
     "masked": [(masked(2, 3), spaces.Discrete(3)), (masked(3, 4), spaces.Discrete(4)), (box(3), spaces.Discrete(2))],
+    "choices": [(box(2), spaces.MultiDiscrete([2, 3]))] * 2,
     "images": [(spaces.Box(0, 255, (4,), np.uint8), spaces.Discrete(2)), (box(4), spaces.Discrete(2))],
     "grids": [(spaces.Box(0, 1, (2, 2)), spaces.Discrete(2)), (spaces.Box(0, 1, (2, 3)), spaces.Discrete(2))],
     "several": [(box(2), spaces.MultiDiscrete([2, 3])), (box(2), spaces.MultiDiscrete([3, 3]))],
@@ -116,6 +117,9 @@ class Crowd(ParallelEnv):  # type: ignore[misc]  # it ships no types
             agent: float(np.sum(action)) + self.bonus * self.possible_agents.index(agent)
             for agent, action in actions.items()
         }
+        for action in actions.values():
+            if isinstance(action, np.ndarray):
+                action[...] = 0  # what an environment is given is its own
         everybody = acted + come
         parts = [
             self._seen(everybody),

@@ -77,7 +77,7 @@ class AgentArrays:
     @staticmethod
     def num_bytes(num_worlds: int, joint: JointSpaces) -> int:
         """Return about how much memory `zeros` will take."""
-        num_agents, num_actions = joint.allowed.shape
+        num_agents, num_actions = (int(size) for size in joint.allowed.shape)
         leaves: int = sum(
             math.prod(leaf.shape or ()) * np.dtype(leaf.dtype).itemsize for leaf in joint.observation_spaces.values()
         )

@@ -68,7 +68,6 @@ class ParallelBlock:
         """
         arrays = self._arrays
         self._seeds = EpisodeSeeds(seeds, indices)
-        self._is_mask_in_info = None
         for column in (arrays.rewards, arrays.terminations, arrays.truncations, arrays.episodes, arrays.ages):
             column.fill(0)
         arrays.episode_starts.fill(True)  # noqa: FBT003  (the value to fill with)
