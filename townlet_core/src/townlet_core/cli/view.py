@@ -24,7 +24,7 @@ from townlet_core.cli.state import CliState, pass_state
 @click.option(
     "--policy",
     metavar="NAME_OR_PATH",
-    help="Who acts: scripted, random, idle, or the directory of a run or policy; by default the run's own, or scripted.",
+    help="Who acts: scripted, random, idle, or the directory of a run or policy; by default the run's, or scripted.",
 )
 @click.option(
     "--world-ticks", "num_ticks", type=click.IntRange(1, 20_000), metavar="N", help="Ticks; by default an episode."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAP_PIXELS = 480
 """About the longer side of the map."""
-MARGIN, PANEL, ROW, HEAD = 10, 190, 30, 30
+MARGIN, PANEL, ROW, HEAD, FOOT = 10, 190, 30, 30, 20
 GIF_EVERY, GIF_FRAME_MS, GIF_HOLD_MS, GIF_COLOURS = 4, 100, 2000, 64
 
 _FINE = 2
@@ -40,7 +40,7 @@ def tile_pixels(scenario: ScenarioConfig) -> int:
 def picture_size(scenario: ScenarioConfig) -> tuple[int, int]:
     """Return width and height of a picture, in pixels."""
     tile = tile_pixels(scenario)
-    height = max(scenario.size[0] * tile, HEAD + ROW * min(scenario.num_agents, 8))
+    height = max(scenario.size[0] * tile, HEAD + ROW * min(scenario.num_agents, 8) + FOOT)
     return scenario.size[1] * tile + PANEL + 3 * MARGIN, height + 2 * MARGIN
 
 
@@ -126,7 +126,7 @@ class _Painter:
         for agent in range(self.scenario.num_agents):
             self._person(pen, frame, agent)
         self._panel(pen, frame)
-        small: Image = canvas.resize(self.size, self.image.Resampling.LANCZOS)
+        small: Image = canvas.reduce(_FINE)
         return small
 
     def _ground(self) -> Image:
@@ -140,6 +140,11 @@ class _Painter:
             for column in range(row % 2, columns, 2):
                 x, y = MARGIN + column * self.tile, MARGIN + row * self.tile
                 pen.rectangle(_fine(x, y, x + self.tile, y + self.tile), fill=_TILE)
+        left = far_x + MARGIN
+        for need, colour in NEED_COLOURS.items():
+            pen.ellipse(_fine(left, height - 21, left + 7, height - 14), colour)
+            pen.text(_fine(left + 11, height - 17.5), need, _SOFT, self.fonts[11], anchor="lm")
+            left += 64
         return canvas
 
     def _centre(self, y: float, x: float) -> tuple[float, float]:
@@ -202,7 +207,7 @@ class _Painter:
         left = 2 * MARGIN + self.scenario.size[1] * self.tile
         pen.text(_fine(left, MARGIN), self.scenario.name[:24], _INK, self.fonts[14])
         pen.text(_fine(left + PANEL, MARGIN + 3), f"tick {frame}", _SOFT, self.fonts[11], anchor="ra")
-        room = (self.size[1] - 2 * MARGIN - HEAD) // ROW
+        room = (self.size[1] - 2 * MARGIN - HEAD - FOOT) // ROW
         agents = self.scenario.num_agents
         shown = agents if agents <= room else room - 1
         for agent in range(shown):

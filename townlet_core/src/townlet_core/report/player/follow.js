@@ -16,7 +16,7 @@ function buildFollow(agent) {
   close.title = "Follow nobody (Escape)";
   close.addEventListener("click", () => follow(null));
   parts = { agent, does: make("p.does"), pill: make("span.pill"), life: make("span.life"), wallet: make("b"), last: make("b"), sum: make("b") };
-  const work = job ? `works at the ${job}, ticks ${shift[0]} to ${shift[1]} of the day` : "has no job";
+  const work = job ? `works at the ${job}, ticks ${shift[0]} to ${shift[1]}` : "has no job";
   parts.needs = NEEDS.map((need) => {
     const { bar, fill } = meter(need);
     const number = make("b");

@@ -82,9 +82,13 @@ function step(ticks) {
   seek(shown.frame + ticks, Math.abs(ticks) === 1);
 }
 
+// The choice of the speed and the checkbox keep the keys that they are used with.
+const hasOwnKeys = ({ target, key }) =>
+  (target === speed && (key === " " || key.startsWith("Arrow"))) || (target === routine && key === " ");
+
 function onKey(event) {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
-  if (event.target === speed && event.key.startsWith("Arrow")) return;
+  if (hasOwnKeys(event)) return;
   const action = KEYS[event.key];
   if (!action) return;
   event.preventDefault();
@@ -117,7 +121,7 @@ document.getElementById("back").addEventListener("click", () => step(-1));
 document.getElementById("forth").addEventListener("click", () => step(1));
 routine.addEventListener("change", () => paint());
 document.addEventListener("keydown", onKey);
-document.addEventListener("keyup", (event) => { if (event.key === " ") event.preventDefault(); });
+document.addEventListener("keyup", (event) => { if (event.key === " " && !hasOwnKeys(event)) event.preventDefault(); });
 window.addEventListener("hashchange", readHash);
 window.addEventListener("resize", drawTimeline);
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawTimeline);

@@ -84,7 +84,7 @@ function spoken(event) {
 }
 
 function doing(frame, agent) {
-  if (!isPresent(frame, agent)) return "not there: a newcomer will come";
+  if (!isPresent(frame, agent)) return "not there";
   const thing = usingOf(frame, agent);
   if (thing >= 0) {
     const { kind } = town.things[thing], name = placeName(thing);
