@@ -105,7 +105,7 @@ class VectorEnvironment(ABC):
 
     def begin_cycle(self, cycle: int) -> None:
         """Be told, before a rollout, which training cycle it belongs to, from 0; a curriculum goes by it."""
-        return
+        del cycle
 
     def close(self) -> None:
         """Release what the environment holds; may be called twice."""

@@ -204,9 +204,8 @@ class Town:
     def _take_actions(self, tick: Tick, actions: Array, mask: Array) -> None:
         """Keep what was chosen where it is possible, and what the features say about it."""
         state = self.state
-        chosen = actions.astype(np.int8)
-        is_known = (chosen >= 0) & (chosen < len(Action))
-        chosen = np.where(is_known, chosen, np.int8(Action.WAIT))
+        is_known = (actions >= 0) & (actions < len(Action))
+        chosen = np.where(is_known, actions, Action.WAIT).astype(np.int8)
         allowed = np.take_along_axis(mask, chosen[..., None].astype(np.int64), axis=-1)[..., 0]
         tick.actions = np.where(allowed, chosen, np.int8(Action.WAIT))
         is_same = tick.actions == state.last_action
