@@ -54,9 +54,11 @@ def command(
     """  # noqa: D301  (backslash-b is click's mark for lines that stay apart)
     from townlet_core.checkpoint.atomic import write_file
     from townlet_core.orchestrator.view import record_town
-    from townlet_core.report.town_picture import town_gif, town_png
+    from townlet_core.report.town_picture import require_pillow, town_gif, town_png
     from townlet_core.report.town_player import town_player
 
+    if frames or wants_gif:
+        require_pillow()  # before the simulation, which may take a while
     recording = record_town(
         source,
         registry=state.registry,

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 MAP_PIXELS = 480
 """About the longer side of the map."""
 MARGIN, PANEL, ROW, HEAD, FOOT = 10, 190, 30, 30, 20
-GIF_EVERY, GIF_FRAME_MS, GIF_HOLD_MS, GIF_COLOURS = 4, 100, 2000, 64
+GIF_EVERY, GIF_FRAME_MS, GIF_HOLD_MS = 4, 100, 2000
 
+_BUSY = 0.28
+"""How much of its colour a place in use has."""
 _FINE = 2
 """Pictures are drawn this much larger, and made smaller with smooth edges."""
 _PAPER, _GROUND, _TILE, _CARD, _INK, _SOFT, _TRACK = (
@@ -72,7 +74,8 @@ def town_gif(recording: Recording, *, every: int = GIF_EVERY) -> bytes:
     last = recording.num_frames - 1
     numbers = [*range(0, last, every), last]
     pictures = [painter.frame(number) for number in numbers]
-    palette = _palette(pictures[:: max(len(pictures) // 4, 1)])
+    palette = painter.image.new("P", (1, 1))
+    palette.putpalette(b"".join(bytes.fromhex(colour[1:]) for colour in _palette(painter.colours)))
     plain = painter.image.Dither.NONE
     indexed = [picture.quantize(palette=palette, dither=plain) for picture in pictures]
     file = io.BytesIO()
@@ -81,14 +84,25 @@ def town_gif(recording: Recording, *, every: int = GIF_EVERY) -> bytes:
     return file.getvalue()
 
 
-def _palette(pictures: list[Image]) -> Image:
-    """Return an image whose palette fits a few frames: with one for all, a frame holds only what has changed."""
-    width, height = pictures[0].size
-    sheet = _pillow("Image").new("RGB", (width, height * len(pictures)))
-    for index, picture in enumerate(pictures):
-        sheet.paste(picture, (0, index * height))
-    palette: Image = sheet.quantize(GIF_COLOURS, dither=0)
-    return palette
+def _palette(agents: list[str]) -> list[str]:
+    """Return the colours of pictures with those of their soft edges, the most needed first.
+
+    With one palette for all frames, a frame of the animation holds only what has changed.
+    """
+    flat = [_PAPER, _GROUND, _TILE, _CARD, _INK, _SOFT, _TRACK, *agents, *KIND_COLOURS.values()]
+    flat += [*NEED_COLOURS.values(), *_TONES.values()]
+    flat += [_mixed(colour, _CARD, share) for colour in KIND_COLOURS.values() for share in (_BUSY, 0.5)]
+    edges = [_mixed(text, _PAPER, share) for text in (_INK, _SOFT) for share in (0.3, 0.6)]
+    edges += [_mixed(_CARD, ground, 0.5) for ground in (_GROUND, _TILE, _PAPER)]
+    edges += [_mixed(colour, _CARD, 0.5) for colour in agents]
+    edges += [_mixed(colour, _PAPER, 0.5) for colour in NEED_COLOURS.values()]
+    edges += [_mixed(colour, _CARD, 0.25) for colour in agents]
+    return list(dict.fromkeys([*flat, *edges]))[:256]
+
+
+def require_pillow() -> None:
+    """Check that pictures can be made; raises `UnavailableError`."""
+    _pillow("Image")
 
 
 def _pillow(module: str) -> Any:
@@ -154,7 +168,7 @@ class _Painter:
         colour = KIND_COLOURS[kind]
         x, y = MARGIN + at[1] * self.tile, MARGIN + at[0] * self.tile
         far = self.tile - 0.5
-        fill = _mixed(colour, _CARD, 0.28 if is_busy else 0.0)
+        fill = _mixed(colour, _CARD, _BUSY) if is_busy else _CARD
         edge = colour if is_busy else _mixed(colour, _CARD, 0.5)
         pen.rounded_rectangle(_fine(x, y, x + far, y + far), self.tile * 0.25 * _FINE, fill, edge, round(1.4 * _FINE))
         unit = self.tile * 0.72 / ICON_SIZE
