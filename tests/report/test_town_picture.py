@@ -27,6 +27,18 @@ def test_a_picture_shows_each_agent_in_its_colour_where_it_stands(recording):
             assert seen == tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
 
 
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_every_agent_has_a_colour_of_its_own_on_which_white_digits_can_be_read():
+    colours = agent_colours(64)
+    assert len(set(colours)) == 64
+    assert min(1.05 / (luminance(colour) + 0.05) for colour in colours) >= 3
+
+
 def test_an_animation_holds_every_fourth_tick_and_the_last_one():
     with Image.open(io.BytesIO(town_gif(made_up(frames=23)))) as animation:
         assert animation.n_frames == 7  # 0, 4, ..., 20, 22

@@ -74,7 +74,7 @@ def agent_colours(count: int) -> list[str]:
     """Return `count` colours on which white digits can be read: eight that were chosen, then hues far from the last."""
     colours = list(_FIRST_COLOURS[:count])
     for index in range(len(colours), count):
-        red, green, blue = colorsys.hls_to_rgb(index * 0.618034 % 1, 0.38 + 0.06 * (index % 3), 0.5)
+        red, green, blue = colorsys.hls_to_rgb(index * 0.618034 % 1, 0.3 + 0.04 * (index % 3), 0.55)
         colours.append(f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}")
     return colours
 
