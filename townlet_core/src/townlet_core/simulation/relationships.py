@@ -119,7 +119,7 @@ def chat(tick: Tick) -> None:
     state = tick.state
     heard = listeners(tick)
     speaks = tick.actions == Action.CHAT
-    state.last_success[speaks & ~heard.any(axis=-1)] = False  # the neighbour has just walked away
+    state.last_success[speaks & ~heard.any(axis=-1)] = False  # it has walked off, or fallen asleep, in this very tick
     worlds, agents = np.nonzero(speaks & heard.any(axis=-1))
     if len(worlds) == 0:
         return
@@ -127,11 +127,7 @@ def chat(tick: Tick) -> None:
     liking = (
         state.trust[worlds[:, None], agents[:, None], near] + state.familiarity[worlds[:, None], agents[:, None], near]
     )
-    hears = listeners(tick)[worlds, agents]
-    has_listener = hears.any(axis=1)  # it may have walked off, or fallen asleep, in this very tick
-    state.last_success[worlds[~has_listener], agents[~has_listener]] = False
-    worlds, agents, near = worlds[has_listener], agents[has_listener], near[has_listener]
-    liking = np.where(hears, liking, -np.inf)[has_listener]
+    liking = np.where(heard[worlds, agents], liking, -np.inf)
     is_best = liking == liking.max(axis=1, keepdims=True)
     turn = (tick.draw(Draw.CHAT_CHOICE, worlds, agents) * is_best.sum(axis=1)).astype(np.int64)
     pick = (is_best & (np.cumsum(is_best, axis=1) == turn[:, None] + 1)).argmax(axis=1)
