@@ -199,7 +199,8 @@ def update_shift_state(state: TownState, layout: Layout, config: TownConfig, day
     level = np.where(state.missed > limits.grace_ticks, np.int8(LATE), np.int8(ON_TIME))
     level[(state.missed > limits.absent_ticks) & ~is_working(state, layout)] = ABSENT
     rest = np.where(day_tick[:, None] < layout.shift_start, np.int8(PRE_SHIFT), np.int8(POST_SHIFT))
-    state.shift_state[...] = np.where(scheduled, level, np.where(layout.job >= 0, rest, np.int8(NO_JOB)))
+    rest[~(state.present & (layout.job >= 0))] = NO_JOB
+    state.shift_state[...] = np.where(scheduled, level, rest)
     state.missed *= scheduled
     state.was_punctual &= scheduled
     state.wages_withheld *= scheduled

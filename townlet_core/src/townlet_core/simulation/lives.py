@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from townlet_core.simulation.tick import Tick
 
 TILE_TRIES = 8
+RENTS_OWED = 2
+"""Rents owed in a row for which an agent is evicted."""
 _HUNGER, _HYGIENE, _ENERGY, _PERSONALITY, _EMPTY, _TILES = 0, 1, 2, 3, 6, 7
 
 
@@ -117,6 +119,7 @@ def pay_rent(tick: Tick, day_tick: Array) -> None:
     state.wallet -= (due & can_pay) * np.float32(config.employment.rent)
     state.unpaid_rents[due & can_pay] = 0
     state.unpaid_rents += due & ~can_pay
+    np.minimum(state.unpaid_rents, RENTS_OWED, out=state.unpaid_rents)
     state.evictions_today[is_due] = 0
 
 
@@ -127,7 +130,7 @@ def judge(tick: Tick) -> None:
     """
     state, config = tick.state, tick.config
     tick.exits[state.present & (state.hunger <= np.float32(config.needs.faint_hunger))] = FAINT
-    owes = state.present & (state.unpaid_rents >= 2) & (tick.exits == 0)
+    owes = state.present & (state.unpaid_rents >= RENTS_OWED) & (tick.exits == 0)
     if not owes.any():
         return
     allowed = state.evictions_today < config.lives.evictions_per_day
@@ -168,19 +171,19 @@ def bury(tick: Tick) -> None:
     state.life[worlds, slots] += 1
 
 
-def welcome(tick: Tick, beginnings: Beginnings) -> None:
-    """Let newcomers move into slots that have been empty long enough, on a free tile by chance."""
+def welcome(tick: Tick, beginnings: Beginnings) -> bool:
+    """Let newcomers move into slots that have been empty long enough, on a free tile by chance; return if any did."""
     state, layout = tick.state, tick.layout
     if not tick.config.lives.newcomers:
-        return
+        return False
     worlds, slots = np.nonzero(~state.present & (tick.exits == 0))
     if len(worlds) == 0:
-        return
+        return False
     state.empty_ticks[worlds, slots] -= 1
     ready = state.empty_ticks[worlds, slots] <= 0
     worlds, slots = worlds[ready], slots[ready]
     if len(worlds) == 0:
-        return
+        return False
     keys = randomness.fold(state.agent_key[worlds, slots], state.life[worlds, slots])
     counters = _TILES + state.tick[worlds][:, None] * TILE_TRIES + np.arange(TILE_TRIES)
     tiles = (randomness.uniform(keys[:, None], counters) * (layout.rows * layout.columns)).astype(np.int64)
@@ -192,3 +195,4 @@ def welcome(tick: Tick, beginnings: Beginnings) -> None:
     rows = np.sort(np.flatnonzero(is_free)[first])  # of two on one tile the first slot; the other one waits a tick
     settle_in(state, layout, beginnings, worlds[rows], slots[rows], cells[rows])
     tick.events.add("agent_spawned", worlds[rows], ticks=state.tick - 1, actors=slots[rows])
+    return len(rows) > 0

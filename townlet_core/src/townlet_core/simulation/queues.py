@@ -72,7 +72,8 @@ def serve(tick: Tick, things: Array, day_tick: Array) -> None:
     begins = is_next & works
     affordances.start(tick, worlds[begins], slots[begins], asked[begins])
     _disappoint(tick, worlds[is_next & ~works], slots[is_next & ~works], asked[is_next & ~works])
-    refused = ~is_next
+    is_held = (state.user[worlds, asked] >= 0) | (state.reserved[worlds, asked] >= 0)
+    refused = ~is_next & is_held  # who was promised it may just have been sent away: then nobody is in the way
     if refused.any():
         _block(tick, worlds[refused], slots[refused], asked[refused])
 

@@ -13,6 +13,7 @@ from townlet_core.simulation.tick import Action, Draw, asleep
 
 if TYPE_CHECKING:
     from townlet_core.arrays import Array
+    from townlet_core.simulation.state import TownState
     from townlet_core.simulation.tick import Tick
 
 SHARED_MEAL = (0.10, 0.25, 0.0)
@@ -66,7 +67,7 @@ def relate(
     ):
         if delta:
             tie[worlds, agents, others] = np.clip(tie[worlds, agents, others] + np.float32(delta) * scale, low, 1)
-    _keep_strongest(tick, worlds, agents)
+    keep_strongest(state, tick.config.ties.most_ties, worlds, agents)
 
 
 def relate_both(
@@ -82,9 +83,8 @@ def relate_both(
     relate(tick, worlds, others, agents, deltas, scale)
 
 
-def _keep_strongest(tick: Tick, worlds: Array, agents: Array) -> None:
-    """Forget the weakest ties of agents who have more than count."""
-    state, most = tick.state, tick.config.ties.most_ties
+def keep_strongest(state: TownState, most: int, worlds: Array, agents: Array) -> None:
+    """Forget the weakest ties of the agents at (worlds, agents) who have more than `most`."""
     if state.present.shape[1] - 1 <= most:
         return
     strength = (

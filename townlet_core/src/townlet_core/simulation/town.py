@@ -126,6 +126,9 @@ class Town:
             state.trust[worlds, one, other] = tie.trust
             state.familiarity[worlds, one, other] = tie.familiarity
             state.rivalry[worlds, one, other] = tie.rivalry
+        if self.scenario.ties:
+            rows, agents = np.repeat(worlds, len(slots)), np.tile(slots, len(worlds))
+            relationships.keep_strongest(state, self.config.ties.most_ties, rows, agents)
         lives.people(state, layout, self._beginnings, worlds)
         employment.update_shift_state(state, layout, self.config, self._day_tick())
         self._look()
@@ -185,8 +188,8 @@ class Town:
         queues.serve(tick, things, day_tick)
         relationships.avoid_rivals(tick, things, before, could_use)
         relationships.chat(tick)
-        affordances.progress(tick)
         employment.clock(tick, day_tick)
+        affordances.progress(tick)
         perturbations.perturb(tick, self.scenario.perturbations)
         affordances.break_off_without_supply(tick)
         queues.promise(tick)
@@ -211,13 +214,14 @@ class Town:
         is_same = tick.actions == state.last_action
         state.last_duration[...] = np.where(is_same, state.last_duration + 1, 1)
         state.last_action[...] = tick.actions
-        state.last_success[...] = allowed
+        state.last_success[...] = True
 
     def settle(self) -> None:
         """End the tick: slots whose life has ended are emptied, and newcomers move in."""
         assert self._tick is not None, "advance comes first"
         lives.bury(self._tick)
-        lives.welcome(self._tick, self._beginnings)
+        if lives.welcome(self._tick, self._beginnings):
+            employment.update_shift_state(self.state, self.layout, self.config, self._day_tick())
         self._look()
 
     def observe(self, worlds: Array | None = None) -> dict[str, Array]:
