@@ -133,7 +133,8 @@ def test_the_episode_ends_with_the_learners_life_and_shows_it_as_it_was():
     assert info["action_mask"].tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
     with pytest.raises(ResetNeeded, match="reset"):
         env.step(0)
-    env.reset()
+    _, first = env.reset()
+    assert set(first["events"].values()) == set(first["reward_terms"].values()) == {0.0}
     assert env.step(0)[2] is False
 
 

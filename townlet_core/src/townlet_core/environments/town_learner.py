@@ -157,6 +157,8 @@ class LearnerTown(SeededTown):
     def _actions(self, learners: Array) -> Array:
         """Return (N, A) what everybody does."""
         mask = self.town.action_mask()
+        if mask.shape[1] == 1:
+            return learners[:, None]
         if self._others == "scripted":
             actions = self._script.actions(self._seen["features"], mask)
         elif self._others == "random":
