@@ -1,5 +1,7 @@
 """No dead knobs: real runs, through the public API, read every field of every settings model."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import BaseModel
 
@@ -17,7 +19,7 @@ RUNS = {
     "workers": ["environment.name=gymnasium:CartPole-v1", "environment.vectorization=workers"],
     "entry_point": ["environment.name=gymnasium:CartPole-v1", "environment.vectorization=entry_point"],
     "town": [
-        "environment.scenario=demo_story_arc",
+        f"environment.scenario={Path(__file__).parents[1] / 'fixtures' / 'scenarios' / 'short_day.yaml'}",
         "environment.town={day_ticks: 10, social_stage: C2, variant: full, map_dtype: float32}",
         "environment.town.social_reward_schedule=[{cycle: 0, stage: C3}]",
         "environment.town.needs={hunger_decay: 0.03, faint_hunger: 0.15}",

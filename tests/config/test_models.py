@@ -8,6 +8,8 @@ from townlet_core.config.base import leaf_types
 from townlet_core.config.describe import knobs, section_model
 from townlet_core.config.environment import EnvironmentConfig
 from townlet_core.config.root import SimulationConfig
+from townlet_core.config.scenario import AgentConfig, ForcedPerturbation, ObjectConfig, ScenarioConfig, TieConfig
+from townlet_core.config.town import StageChange
 from townlet_strategies_ppo.settings import PPOSettings
 
 
@@ -20,7 +22,15 @@ def models_within(model):
 
 
 MODELS = [*models_within(SimulationConfig), PPOSettings]
-FIELDS = [pytest.param(model, name, id=f"{model.__name__}.{name}") for model in MODELS for name in model.model_fields]
+ITEMS = [ScenarioConfig, ObjectConfig, AgentConfig, TieConfig, ForcedPerturbation, StageChange]
+"""Models of files and of entries of lists: their fields may be required."""
+
+
+def fields(models):
+    return [pytest.param(model, name, id=f"{model.__name__}.{name}") for model in models for name in model.model_fields]
+
+
+FIELDS = fields(MODELS)
 
 
 def numeric_schemas(schema):
@@ -33,7 +43,7 @@ def numeric_schemas(schema):
         yield from numeric_schemas(schema["items"])
 
 
-@pytest.mark.parametrize(("model", "name"), FIELDS)
+@pytest.mark.parametrize(("model", "name"), [*FIELDS, *fields(ITEMS)])
 def test_every_field_is_described_and_every_number_has_bounds_and_a_unit(model, name):
     field = model.model_fields[name]
     assert field.description

@@ -108,6 +108,8 @@ def _in_words(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
 def _span(schema: dict[str, Any], lowest: str, highest: str, *, unit: str = "") -> str:
     """Return the bounds in words, exclusive ones included."""
     low, high = schema.get(lowest), schema.get(highest)
+    if low is not None and low == high:
+        return f" of {low}{unit}"
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     lower = f"from {low}" if low is not None else f"above {above}" if above is not None else ""
     upper = f"up to {high}" if high is not None else f"below {below}" if below is not None else ""

@@ -64,7 +64,7 @@ class EnvironmentConfig(Settings):
         description="Keyword arguments for the environment's constructor, such as {g: 9.8}; it checks them.",
     )
 
-    @field_validator("name")
+    @field_validator("name", "scenario")
     @classmethod
     def _is_printable(cls, name: str | None) -> str | None:
         if name is not None and not name.isprintable():

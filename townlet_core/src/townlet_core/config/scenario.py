@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from townlet_core.config.base import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ObjectKind = Literal["fridge", "stove", "shower", "bed", "grocer", "cafe"]
 JobKind = Literal["grocer", "cafe"]
@@ -16,7 +19,13 @@ JOB_KINDS: tuple[JobKind, ...] = ("grocer", "cafe")
 MAX_AGENTS = 64
 MAX_OBJECTS = 64
 
-Place = tuple[int, int]
+MAX_TICKS = 100_000
+"""Longest day of a town. [ticks]"""
+
+Coordinate = Annotated[int, Field(ge=0, le=47)]
+Place = tuple[Coordinate, Coordinate]
+DayTick = Annotated[int, Field(ge=0, le=MAX_TICKS)]
+Slot = Annotated[int, Field(ge=0, lt=MAX_AGENTS)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Signed = Annotated[float, Field(ge=-1, le=1)]
 
@@ -40,30 +49,34 @@ class AgentConfig(Settings):
     wallet: float = Field(default=4.0, ge=0, le=50, description="Money at first. [meals]")
     unpaid_rents: int = Field(default=0, ge=0, le=1, description="Rents that are due from before. [rents]")
     job: JobKind | None = Field(default=None, description="Where the agent works; null = nowhere.")
-    shift: tuple[int, int] | None = Field(default=None, description="First tick, and the one after the last. [ticks]")
+    shift: tuple[DayTick, DayTick] | None = Field(
+        default=None, description="First tick, and the one after the last. [ticks]"
+    )
     personality: tuple[Signed, Signed, Signed] | None = Field(
         default=None, description="Extroversion, forgiveness and ambition; null = by chance. [1]"
     )
 
     @model_validator(mode="after")
-    def _has_shift_with_job(self) -> AgentConfig:
+    def _fits_together(self) -> AgentConfig:
+        problems = []
         if (self.job is None) != (self.shift is None):
-            raise ValueError("job and shift belong together: give both or neither")
-        if self.shift is not None and not 0 <= self.shift[0] < self.shift[1]:
-            raise ValueError(f"shift {list(self.shift)} must begin at 0 or later and end after it begins")
+            problems.append("job and shift belong together: give both or neither")
+        if self.shift is not None and self.shift[0] >= self.shift[1]:
+            problems.append(f"shift {list(self.shift)} must end after it begins")
         for name in ("hunger", "hygiene", "energy"):
             low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"{name} [{low}, {high}] must go from low to high")
+                problems.append(f"{name} [{low}, {high}] must go from low to high")
         if self.at is not None and self.count > 1:
-            raise ValueError("agents with one place must be listed one by one: count is more than 1")
+            problems.append("agents with one place must be listed one by one: count is more than 1")
+        _refuse(problems)
         return self
 
 
 class TieConfig(Settings):
     """How one agent stands to another at first."""
 
-    agents: tuple[int, int] = Field(description="Numbers of the two agents, from 0; the first one feels it. [1]")
+    agents: tuple[Slot, Slot] = Field(description="Numbers of the two agents, from 0; the first one feels it. [1]")
     trust: Signed = Field(default=0.0, description="Trust. [1]")
     familiarity: Signed = Field(default=0.0, description="Familiarity. [1]")
     rivalry: Unit = Field(default=0.0, description="Rivalry. [1]")
@@ -84,7 +97,7 @@ class ScenarioConfig(Settings):
     description: str = Field(default="", max_length=500, description="What it shows, in one line.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed where nobody names another. [1]")
     ticks: int = Field(ge=1, le=1_000_000, description="Length of an episode. [ticks]")
-    start_tick: int = Field(default=0, ge=0, le=100_000, description="Tick of the day at which it begins. [ticks]")
+    start_tick: int = Field(default=0, ge=0, le=MAX_TICKS, description="Tick of the day at which it begins. [ticks]")
     size: tuple[Annotated[int, Field(ge=4, le=48)], Annotated[int, Field(ge=4, le=48)]] = Field(
         default=(24, 24), description="Rows and columns of the grid. [tiles]"
     )
@@ -102,34 +115,51 @@ class ScenarioConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> ScenarioConfig:
+        _refuse([*self._crowding(), *self._misplaced(), *self._jobless(), *self._bad_ties()])
+        return self
+
+    def _crowding(self) -> Iterator[str]:
         rows, columns = self.size
-        number = self.num_agents
-        if number > MAX_AGENTS:
-            raise ValueError(f"agents are {number} in all; a world holds at most {MAX_AGENTS}")
-        if number * 2 > rows * columns:
-            raise ValueError(f"agents are {number} in all, and need more room than {rows} x {columns} tiles")
-        places: dict[Place, str] = {}
-        for index, thing in enumerate(self.objects):
-            _require_place(f"objects[{index}]", thing.at, self.size, places)
-        places = {}
-        for index, agent in enumerate(self.agents):
-            if agent.at is not None:
-                _require_place(f"agents[{index}]", agent.at, self.size, places)
+        if self.num_agents > MAX_AGENTS:
+            yield f"agents are {self.num_agents} in all; a world holds at most {MAX_AGENTS}"
+        elif self.num_agents * 2 > rows * columns:
+            yield f"agents are {self.num_agents} in all, and need more room than {rows} x {columns} tiles"
+
+    def _misplaced(self) -> Iterator[str]:
+        rows, columns = self.size
+        for name, given in (("objects", [one.at for one in self.objects]), ("agents", [one.at for one in self.agents])):
+            places: dict[Place, str] = {}
+            for index, at in enumerate(given):
+                who = f"{name}[{index}]"
+                if at is None:
+                    continue
+                if at[0] >= rows or at[1] >= columns:
+                    yield f"{who}.at {list(at)} is off the grid of {rows} x {columns} tiles"
+                elif at in places:
+                    yield f"{who}.at {list(at)} is where {places[at]} stands already"
+                places.setdefault(at, who)
+
+    def _jobless(self) -> Iterator[str]:
         kinds = {thing.kind for thing in self.objects}
         for index, agent in enumerate(self.agents):
             if agent.job is not None and agent.job not in kinds:
-                raise ValueError(f"agents[{index}].job is '{agent.job}', and no object is a {agent.job}")
+                yield f"agents[{index}].job is '{agent.job}', and no object is a {agent.job}"
+
+    def _bad_ties(self) -> Iterator[str]:
+        first: dict[tuple[int, int], int] = {}
         for index, tie in enumerate(self.ties):
-            if not all(0 <= one < number for one in tie.agents) or tie.agents[0] == tie.agents[1]:
-                raise ValueError(
-                    f"ties[{index}].agents {list(tie.agents)} must be two different numbers below {number}"
-                )
-        return self
+            if max(tie.agents) >= self.num_agents or tie.agents[0] == tie.agents[1]:
+                yield f"ties[{index}].agents {list(tie.agents)} must be two different numbers below {self.num_agents}"
+            elif tie.agents in first:
+                yield f"ties[{index}].agents {list(tie.agents)} stand in ties[{first[tie.agents]}] already"
+            first.setdefault(tie.agents, index)
 
 
-def _require_place(name: str, at: Place, size: tuple[int, int], places: dict[Place, str]) -> None:
-    if not (0 <= at[0] < size[0] and 0 <= at[1] < size[1]):
-        raise ValueError(f"{name}.at {list(at)} is off the grid of {size[0]} x {size[1]} tiles")
-    if at in places:
-        raise ValueError(f"{name}.at {list(at)} is where {places[at]} stands already")
-    places[at] = name
+def _refuse(problems: list[str]) -> None:
+    """Refuse a model for all of its problems at once, one a line.
+
+    Raises:
+        ValueError: there are any.
+    """
+    if problems:
+        raise ValueError("\n".join(problems))

@@ -75,7 +75,7 @@ class TownEnvironment(VectorEnvironment):
                 f"environment.vectorization '{config.vectorization}' is for Gymnasium environments; "
                 "all worlds of the town are arrays of one process: leave it at 'sync'"
             )
-        scenario = load_scenario(config.scenario)
+        scenario = load_scenario(config.scenario, day_ticks=config.town.day_ticks)
         self.name = "town"
         self.num_worlds, self.num_agents = num_worlds, scenario.num_agents
         observation_space, self.action_space = town_spaces(config.town)

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from townlet_core.config.describe import allowed
 from townlet_core.config.document import parse_yaml, read_document
-from townlet_core.config.problems import ConfigProblems, Problem
-from townlet_core.config.scenario import ScenarioConfig
+from townlet_core.config.problems import ConfigProblems, Problem, show
+from townlet_core.config.scenario import AgentConfig, ForcedPerturbation, ObjectConfig, ScenarioConfig, TieConfig
 from townlet_core.errors import ConfigError, MissingInputError, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from townlet_core.config.base import Settings
     from townlet_core.config.document import Document
 
 SHIPPED = (
@@ -31,35 +33,39 @@ SHIPPED = (
 )
 """Names of the shipped scenarios, in the order in which they are listed."""
 _FILES = "scenario_files"
+_ITEMS: dict[str, type[Settings]] = {
+    "objects": ObjectConfig,
+    "agents": AgentConfig,
+    "ties": TieConfig,
+    "perturbations": ForcedPerturbation,
+}
 _PATH = re.compile(r"((?:agents|objects|ties)(?:\[\d+\](?:\.\w+)?)?) (.*)")
 
 
-def load_scenario(name: str) -> ScenarioConfig:
+def load_scenario(name: str, *, day_ticks: int | None = None) -> ScenarioConfig:
     """Return a scenario.
 
     Args:
         name: the name of a shipped scenario, or the path of a file: one that ends in .yaml, .yml or .json, or that has
             a directory in it.
+        day_ticks: length of the day that it has to fit into; None = any.
 
     Raises:
-        ConfigError: there is none of that name, or the file is wrong; all problems at once, each with its line.
+        ConfigError: there is none of that name, or the file is wrong. All problems of its fields are told at once, each
+            with its line, and where they are right, all that does not fit together.
         MissingInputError: there is no such file.
+        StorageError: it cannot be read.
     """
-    if name in SHIPPED:
-        source = f"{name}.yaml"
-        text = resources.files(__package__).joinpath(_FILES, source).read_text(encoding="utf-8")
-        return _checked(parse_yaml(text, source=source), source)
-    path = Path(name)
-    if path.suffix.lower() not in {".yaml", ".yml", ".json"} and len(path.parts) == 1:
-        raise ConfigError(
-            f"environment.scenario: there is no scenario '{name}'{suggestion(name, SHIPPED)} "
-            f"(there are {', '.join(SHIPPED)}; a file of your own is named with its ending, such as {name}.yaml)"
-        )
-    try:
-        document = read_document(path)
-    except MissingInputError as error:
-        raise MissingInputError(f"environment.scenario: there is no scenario file {path}") from error
-    return _checked(document, str(path))
+    document, source = _read(name)
+    scenario = _checked(document, source)
+    if day_ticks is not None:
+        problems = [
+            Problem(path, message, _origin(path, document, source))
+            for path, message in _beyond_the_day(scenario, day_ticks)
+        ]
+        if problems:
+            raise ConfigProblems(problems)
+    return scenario
 
 
 def list_scenarios() -> list[ScenarioConfig]:
@@ -67,39 +73,86 @@ def list_scenarios() -> list[ScenarioConfig]:
     return [load_scenario(name) for name in SHIPPED]
 
 
+def _read(name: str) -> tuple[Document, str]:
+    """Return what a scenario's file says, and what errors call it."""
+    if name in SHIPPED:
+        source = f"{name}.yaml"
+        text = resources.files(__package__).joinpath(_FILES, source).read_text(encoding="utf-8")
+        return parse_yaml(text, source=source), source
+    path = Path(name)
+    if path.suffix.lower() not in {".yaml", ".yml", ".json"} and path.name == name:
+        raise ConfigError(
+            f"environment.scenario: there is no scenario {name!r}{suggestion(name, SHIPPED)} "
+            f"(there are {', '.join(SHIPPED)}; a file of your own is named with its ending, such as village.yaml)"
+        )
+    try:
+        return read_document(path), str(path)
+    except MissingInputError as error:
+        raise MissingInputError(f"environment.scenario: there is no scenario file {path}") from error
+
+
 def _checked(document: Document, source: str) -> ScenarioConfig:
     try:
         return ScenarioConfig.model_validate(document.values)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        wrong = {
-            detail["loc"][: len(detail["loc"]) - cut] for detail in details for cut in range(1, len(detail["loc"]))
-        }
+        wrong = {detail["loc"][:length] for detail in details for length in range(1, len(detail["loc"]))}
         problems = [
-            _problem(detail, document.lines, source)
+            problem
             for detail in details
             if not (detail["type"] == "too_short" and detail["loc"] in wrong)  # its items are what is wrong
+            for problem in _problems(detail, document, source)
         ]
-        raise ConfigProblems(problems) from error
+        raise ConfigProblems(dict.fromkeys(problems)) from error
 
 
-def _problem(detail: Mapping[str, Any], lines: Mapping[str, int], source: str) -> Problem:
-    """Return what pydantic found, with the line of the nearest key around it and what would be allowed."""
-    path = ""
-    for part in detail["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    text = detail["msg"].removeprefix("Value error, ")
-    if not path and (named := _PATH.match(text)):  # the whole does not fit together, and the text says where
-        path, text = named[1], named[2]
-    line = _line(path, lines)
-    origin = f"{source}:{line}" if line else source
-    if detail["type"] == "extra_forbidden":
-        known = list(_model_of(path).model_fields)
-        hint = suggestion(str(detail["loc"][-1]), known)
-        return Problem(path, f"there is no such key{hint} (there are {', '.join(known)})", origin)
-    given = detail["input"]
-    shown = "" if detail["type"] in {"missing", "value_error"} else f"{given!r} given; "[:120]
-    return Problem(path, f"{shown}{text[0].lower()}{text[1:]}", origin)
+def _beyond_the_day(scenario: ScenarioConfig, day_ticks: int) -> Iterator[tuple[str, str]]:
+    """Yield path and message of what would never come in a day of that length."""
+    day = f"the day has {day_ticks} ticks (environment.town.day_ticks)"
+    if scenario.start_tick >= day_ticks:
+        yield "start_tick", f"{scenario.start_tick} given; {day}"
+    for index, agent in enumerate(scenario.agents):
+        if agent.shift is not None and agent.shift[1] > day_ticks:
+            yield f"agents[{index}].shift", f"{list(agent.shift)} given; {day}"
+
+
+def _problems(detail: Mapping[str, Any], document: Document, source: str) -> Iterator[Problem]:
+    """Yield what pydantic found, at the field that it is about, with what the field may be."""
+    kind, (path, owner, name, given) = detail["type"], _field(detail["loc"], document.values)
+    origin = _origin(path, document, source)
+    if kind == "value_error":  # values that do not fit together, one problem a line; a line may say where
+        for line in str(detail["ctx"]["error"]).split("\n"):
+            named = _PATH.match(line) if not path else None
+            where, text = (named[1], named[2]) if named else (path, line)
+            yield Problem(where, text, _origin(where, document, source))
+    elif kind == "extra_forbidden":
+        known = list(owner.model_fields)
+        hint = suggestion(name, known)
+        yield Problem(path, f"there is no such key{hint} (there are {', '.join(known)})", origin)
+    else:
+        may_be = allowed(owner, name) if name else "a mapping of keys to values"
+        start = {"missing": "it is missing", "refused": detail.get("ctx", {}).get("reason")}.get(kind)
+        yield Problem(path, f"{start or f'{show(given)} given'}; must be {may_be}", origin)
+
+
+def _field(loc: tuple[int | str, ...], values: Any) -> tuple[str, type[Settings], str, Any]:
+    """Return path, settings model, name ("" for an item as a whole) and value of the field that a location is in."""
+    path, name = "", ""
+    model: type[Settings] = ScenarioConfig
+    for part in loc:
+        if isinstance(part, str):
+            path, name = f"{path}.{part}" if path else part, part
+        elif model is ScenarioConfig and name in _ITEMS:
+            path, model, name = f"{path}[{part}]", _ITEMS[name], ""
+        else:
+            break  # an entry of a value: the value as a whole is shown
+        values = values.get(part) if isinstance(values, dict) else values[part]
+    return path, model, name, values
+
+
+def _origin(path: str, document: Document, source: str) -> str:
+    line = _line(path, document.lines)
+    return f"{source}:{line}" if line else source
 
 
 def _line(path: str, lines: Mapping[str, int]) -> int | None:
@@ -110,12 +163,3 @@ def _line(path: str, lines: Mapping[str, int]) -> int | None:
             return min(within)
         path = path[: max(path.rfind("."), path.rfind("["), 0)]
     return None
-
-
-def _model_of(path: str) -> Any:
-    """Return the settings model that the last key of a path belongs to."""
-    from townlet_core.config.scenario import AgentConfig, ForcedPerturbation, ObjectConfig, TieConfig
-
-    section = path.partition("[")[0]
-    models = {"objects": ObjectConfig, "agents": AgentConfig, "ties": TieConfig, "perturbations": ForcedPerturbation}
-    return models.get(section, ScenarioConfig) if "[" in path else ScenarioConfig
