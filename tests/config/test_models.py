@@ -108,7 +108,9 @@ def test_a_chosen_shard_is_kept_and_must_divide():
 
 
 @pytest.mark.parametrize("name", ["gymnasium:Cart\tPole", "gymnasium:CartPole-v1\n", "\x1b[2J", "a\x00b", "\u202egym"])
-def test_the_name_of_an_environment_is_printable(name):
+def test_the_name_of_an_environment_and_of_a_scenario_is_printable(name):
     with pytest.raises(ValidationError, match="holds a character that cannot be printed"):
         EnvironmentConfig(name=name)
+    with pytest.raises(ValidationError, match="holds a character that cannot be printed"):
+        EnvironmentConfig(scenario=name)
     assert EnvironmentConfig(name="python:pakke.øy:make world").name == "python:pakke.øy:make world"
