@@ -119,7 +119,9 @@ class PolicyArtefact:
     def policy(self, *, worlds_per_shard: int = 1, encoders: EncoderResolver = built_in_encoder) -> NumpyPolicy:
         """Return the policy ready to act, without torch."""
         encoder = encoders(self.spec.encoder.name)
-        return NumpyPolicy(self.spec, encoder, self.weights, self.normalizer, worlds_per_shard=worlds_per_shard)
+        shape = layout(self.spec, encoder)  # laid out as the learner does it, so that products have the same bytes
+        weights = shape.views(shape.flatten(self.weights))
+        return NumpyPolicy(self.spec, encoder, weights, self.normalizer, worlds_per_shard=worlds_per_shard)
 
 
 def files_digest(files: Mapping[str, bytes]) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from townlet_core import randomness
+from townlet_core.arrays import aligned_empty
 from townlet_core.policy.inputs import input_shapes
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ class Layout:
         return views
 
     def flatten(self, weights: Mapping[str, Array], dtype: DTypeLike = np.float32) -> Array:
-        """Return one flat array (size,) holding `weights`."""
-        return np.concatenate([np.asarray(weights[name], dtype=dtype).ravel() for name in self.shapes])
+        """Return one flat array (size,) holding `weights`; every view of it lies in memory as in any other one."""
+        flat = aligned_empty(self.size, dtype)
+        return np.concatenate([np.asarray(weights[name], dtype=dtype).ravel() for name in self.shapes], out=flat)
 
 
 def layout(spec: PolicySpec, encoder: Encoder) -> Layout:
