@@ -1,6 +1,7 @@
 """PPO in the town as a user runs it: the default environment, its events, its empty slots, its curriculum."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -65,6 +66,22 @@ def test_a_users_own_scenario_trains_and_a_bad_one_is_told_by_line(townlet):
     assert done.returncode == 78
     assert "village.yaml:4" in done.stderr
     assert "did you mean 'count'" in done.stderr
+    assert not (townlet.directory / "runs").exists()
+
+
+def test_a_run_whose_scenario_file_was_changed_is_not_resumed(townlet):
+    path = townlet.directory / "village.yaml"
+    path.write_text("name: village\nticks: 40\nsize: [6, 6]\nagents:\n  - {count: 2}\n")
+    sets = ("--set", "strategies.ppo.total_steps=10000000", "--set", "environment.scenario=village.yaml")
+    run = townlet.directory / "run"
+    process = townlet.start("train", *SHORT, *sets, "--run-dir", "run")
+    log = run / "telemetry.jsonl"
+    townlet.stop_when(process, lambda: log.exists() and log.stat().st_size > 0, signal.SIGINT)
+    assert process.returncode == 75
+    path.write_text(path.read_text().replace("ticks: 40", "ticks: 50"))
+    done = townlet("train", "--resume", "--run-dir", "run")
+    assert done.returncode == 78
+    assert "the scenario village.yaml is not what it was" in done.stderr
 
 
 def test_settings_of_the_town_are_refused_for_another_environment(townlet, small):

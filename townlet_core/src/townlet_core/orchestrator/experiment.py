@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import warnings
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from townlet_core.config.document import read_document
 from townlet_core.config.dump import config_digest, experiment
 from townlet_core.errors import ConfigError, MissingInputError, TownletWarning
+from townlet_core.simulation.scenarios import load_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,6 +48,14 @@ def warn_of_other_versions(run: RunDirectory, before: Mapping[str, str]) -> None
         warnings.warn(f"{run.path} goes on with other versions: {changes}", TownletWarning, stacklevel=2)
 
 
+def scenario_digest(config: SimulationConfig) -> str:
+    """Return the SHA-256 of what the town's scenario says, wherever its file lies; empty in other environments."""
+    if config.environment.name != "town":
+        return ""
+    scenario = load_scenario(config.environment.scenario, day_ticks=config.environment.town.day_ticks)
+    return hashlib.sha256(scenario.model_dump_json().encode()).hexdigest()
+
+
 def require_same_experiment(run: RunDirectory, record: RunRecord, config: SimulationConfig) -> None:
     """Check that `config` is what the run was begun with, but for what changes no result.
 
@@ -53,6 +63,11 @@ def require_same_experiment(run: RunDirectory, record: RunRecord, config: Simula
         ConfigError: it is not; the text lists the keys.
     """
     if record.config_digest == config_digest(config):
+        if record.scenario_digest not in ("", scenario_digest(config)):
+            raise ConfigError(
+                f"the scenario {config.environment.scenario} is not what it was when {run.path} was begun: "
+                "give the file its former contents, or begin a new run"
+            )
         return
     leaves = _leaves(read_document(run.config_path).values)
     before = {key: value for key, value in leaves if not key.startswith(_NOT_COMPARED)}

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from townlet_core.context import SystemClock, TrainingContext
 from townlet_core.errors import ConfigError, DataError, MissingInputError, PluginError
-from townlet_core.orchestrator.experiment import require_same_experiment, require_same_start
+from townlet_core.orchestrator.experiment import require_same_experiment, require_same_start, scenario_digest
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.session import RunSession
 from townlet_core.orchestrator.signals import StopOnSignal
@@ -100,6 +100,7 @@ class TrainingOrchestrator:
         result_type: type[TrainingResultBase] = self.registry.resolve("strategy", context.strategy_name, field="result")
         if context.config.environment.name is None:
             context.resolver.environment(context.config.environment)  # says what there is
+        scenario_digest(context.config)  # a scenario that is not right is refused before anything is written
         console = self._console or make_console(
             context.config.tracking.progress, stream=sys.stderr, clock=self._clock.monotonic
         )

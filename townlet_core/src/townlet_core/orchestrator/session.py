@@ -11,7 +11,7 @@ from townlet_core.checkpoint.atomic import write_file
 from townlet_core.config.dump import config_digest, dump_yaml
 from townlet_core.environments.build import runs_code
 from townlet_core.errors import ConfigError, RunInterrupted, TownletError, UnavailableError
-from townlet_core.orchestrator.experiment import installed_versions, warn_of_other_versions
+from townlet_core.orchestrator.experiment import installed_versions, scenario_digest, warn_of_other_versions
 from townlet_core.runs.status import RunRecord, timestamp
 from townlet_core.tracking.base import Trackers
 from townlet_core.tracking.jsonl import TelemetryLog
@@ -79,6 +79,7 @@ class RunSession:
             created=now,
             updated=now,
             config_digest=config_digest(self.config),
+            scenario_digest=scenario_digest(self.config),
             initial_policy=self.initial_policy,
         )
 

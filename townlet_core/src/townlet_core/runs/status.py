@@ -44,6 +44,7 @@ class RunRecord(BaseModel):
         updated: when this record was written, UTC.
         agent_steps: agent-steps so far; of a run that is going, those of its start (the telemetry knows better).
         config_digest: SHA-256 of the resolved configuration, but for what does not change results.
+        scenario_digest: SHA-256 of the town's scenario, whose file may change; empty in other environments.
         initial_policy: digest of the artefact that the run began from; empty if it began from none.
         message: why the run ended as it did, where that needs saying.
     """
@@ -62,6 +63,7 @@ class RunRecord(BaseModel):
     updated: _Time
     agent_steps: Annotated[int, Field(ge=0)] = 0
     config_digest: _Text
+    scenario_digest: _Text = ""
     initial_policy: _Text = ""
     message: Annotated[str, Field(max_length=65536)] = ""
 
