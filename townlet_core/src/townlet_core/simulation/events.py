@@ -32,7 +32,7 @@ KINDS = (
     "perturbation_started",
     "perturbation_ended",
 )
-FAINT, EVICTION, EPISODE_END = 1, 2, 3
+FAINT, EVICTION = 1, 2
 """Values of `agent_exit`: why a life ended."""
 
 _COUNT_NAMES = {
