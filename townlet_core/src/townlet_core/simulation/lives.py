@@ -11,6 +11,7 @@ import numpy as np
 
 from townlet_core import randomness
 from townlet_core.simulation.activity import release
+from townlet_core.simulation.employment import NO_JOB
 from townlet_core.simulation.events import EVICTION, FAINT
 from townlet_core.simulation.layout import RADIUS
 from townlet_core.simulation.queues import drop_out
@@ -163,7 +164,13 @@ def bury(tick: Tick) -> None:
     state.last_user[worlds[rows], things] = NOBODY
     state.who[worlds, state.cell[worlds, slots]] = NOBODY
     state.present[worlds, slots] = False
-    state.shift_state[worlds, slots] = NOBODY
+    for array, value in (
+        (state.shift_state, NO_JOB),
+        (state.missed, 0),
+        (state.was_punctual, False),
+        (state.wages_withheld, 0),
+    ):
+        array[worlds, slots] = value
     keys = randomness.fold(state.agent_key[worlds, slots], state.life[worlds, slots])
     lives = tick.config.lives
     spread = lives.empty_ticks_max - lives.empty_ticks_min + 1
