@@ -204,3 +204,22 @@ def test_nobody_is_blamed_when_the_one_who_was_next_finds_nothing(town_of, act, 
     assert (town.state.rivalry[0, :, 3] == 0).all()
     assert town.state.queue.tolist() == [[-1, -1, 0, -1]]
     assert town.state.reserved.tolist() == [[2]]
+
+
+def test_asking_again_does_not_lose_the_place_in_the_queue(shower, act):
+    town = shower()
+    act(town, USE, WAIT, WAIT, WAIT)
+    act(town, WAIT, USE, WAIT, WAIT)
+    act(town, WAIT, WAIT, USE, WAIT)
+    act(town, WAIT, USE, WAIT, WAIT)
+    act(town, LEAVE, WAIT, WAIT, WAIT)
+    assert town.state.reserved.tolist() == [[1]]
+
+
+def test_who_comes_to_a_free_object_is_handed_nothing(shower, act, events_of):
+    town = shower()
+    act(town, USE, WAIT, WAIT, WAIT)
+    act(town, WAIT, times=29)
+    act(town, WAIT, USE, WAIT, WAIT)
+    assert town.state.user.tolist() == [[1]]
+    assert events_of(town, "queue_handover") == []
