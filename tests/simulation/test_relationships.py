@@ -176,3 +176,10 @@ def test_not_joining_the_queue_of_a_rival_is_keeping_away_from_it(town_of, act):
     assert town.state.avoid_count.tolist() == [[2, 0, 0]]  # the third has no rival
     act(town, USE, WAIT, WAIT)
     assert town.state.avoid_count.tolist() == [[2, 0, 0]]
+
+
+def test_a_rival_who_keeps_step_is_not_avoided(town_of, act):
+    ties = [{"agents": (0, 1), "rivalry": 0.9}]
+    town = town_of([], PAIR, ties=ties, town={"social_stage": "C2"})
+    act(town, Action.NORTH, Action.NORTH)
+    assert town.state.avoid_count.tolist() == [[0, 0]]
