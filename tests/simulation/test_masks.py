@@ -81,3 +81,12 @@ def test_what_is_allowed_succeeds_unless_somebody_is_in_the_way(town_of, act):
     assert town.events.counts[4:6].sum() == 1
     act(town, LEAVE, WAIT)
     assert town.state.using[0, 0] == -1
+
+
+def test_who_waits_may_ask_even_when_nothing_is_left(town_of, act):
+    town = town_of([("fridge", (3, 4))], [{"at": (3, 3)}, {"at": (3, 5)}, {"at": (2, 4)}])
+    act(town, USE, WAIT, WAIT)
+    act(town, WAIT, USE, WAIT)
+    town.state.stock[...] = 0
+    act(town, WAIT)
+    assert town.action_mask()[0, :, USE].tolist() == [True, True, False]
