@@ -408,9 +408,8 @@ def test_the_script_keeps_the_default_town_going(lives):
     assert town.clipped <= 0.05
 
 
-def test_a_faint_under_the_script_is_an_exception(lives):
-    """One in thirty days of a town: a worker who comes home hungry waits at one fridge while the other is free."""
-    assert lives("default", "scripted").faints <= 1
+def test_nobody_faints_under_the_script(lives):
+    assert lives("default", "scripted").faints == 0
 
 
 @pytest.mark.parametrize("scenario", ["default", "kitchen_breakfast", "queue_conflict", "employment_punctuality"])

@@ -18,7 +18,7 @@ from townlet_core.simulation.tick import Action
 if TYPE_CHECKING:
     from townlet_core.arrays import Array
 
-HUNGRY, DIRTY, TIRED = 0.68, 0.62, 0.42
+HUNGRY, DIRTY, TIRED = 0.72, 0.62, 0.42
 BEFORE_WORK = 0.2
 """How much higher the thresholds are in the hours before a shift."""
 URGENCY = np.array([4.0, 1.0, 1.0])
