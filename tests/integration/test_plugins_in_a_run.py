@@ -270,7 +270,7 @@ def test_options_are_settings_by_field_name_and_an_unknown_one_is_an_error(tmp_p
 
 def test_a_run_without_an_environment_lists_those_of_plugins(parts):
     with pytest.raises(ConfigError, match=r"no environment is chosen.*python:module:factory; .*mycart \(of a plugin\)"):
-        TrainingOrchestrator(load_config(None).config).run()
+        TrainingOrchestrator(load_config(None, sets=["environment.name=null"]).config).run()
 
 
 def test_the_earlier_name_of_the_orchestrator_works_and_is_deprecated(tmp_path):

@@ -124,7 +124,7 @@ def test_two_processes_cannot_write_one_run(townlet, small):
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("--strategy", "ppo"), 78, "gymnasium:ID"),
+        (("--strategy", "ppo", "--set", "environment.name=null"), 78, "gymnasium:ID"),
         (("--strategy", "ppo", "--env", "gymnasium:CartPole-v9999"), 78, "CartPole-v"),
         (("--strategy", "ppo", "--env", "gymnasium:CartPol-v1"), 78, "CartPole-v1"),
         (("--strategy", "pppo", "--env", "gymnasium:CartPole-v1"), 69, "'ppo'"),
