@@ -102,15 +102,7 @@ class TownEnvironment(VectorEnvironment):
         each, indices = seed_lists(seeds, self.num_worlds)
         self.town.reset(each, indices)
         self._is_reset = True
-        shape = (self.num_worlds, self.num_agents)
-        nobody = np.zeros(shape, np.bool_)
-        return self._step(
-            rewards=np.zeros(shape, np.float32),
-            terminations=nobody,
-            truncations=nobody.copy(),
-            starts=np.ones(self.num_worlds, np.bool_),
-            finals=None,
-        )
+        return self._shown(starts=np.ones(self.num_worlds, np.bool_))
 
     def step(self, actions: Array) -> EnvironmentStep:
         """Make one tick in every world; see `VectorEnvironment.step`. What the mask forbids is a wait."""
@@ -127,6 +119,18 @@ class TownEnvironment(VectorEnvironment):
             town.begin_next_episodes(np.flatnonzero(is_over))
         return self._step(
             rewards=rewards, terminations=terminations, truncations=truncations, starts=is_over, finals=finals
+        )
+
+    def _shown(self, *, starts: Array) -> EnvironmentStep:
+        """Return what the agents see where no tick was made."""
+        shape = (self.num_worlds, self.num_agents)
+        nobody = np.zeros(shape, np.bool_)
+        return self._step(
+            rewards=np.zeros(shape, np.float32),
+            terminations=nobody,
+            truncations=nobody.copy(),
+            starts=starts,
+            finals=None,
         )
 
     def _step(
@@ -174,12 +178,4 @@ class TownEnvironment(VectorEnvironment):
         """Go back to a snapshot, and return what the agents see there, as after a reset without episode starts."""
         self.town.restore(arrays)
         self._is_reset = True
-        shape = (self.num_worlds, self.num_agents)
-        nobody = np.zeros(shape, np.bool_)
-        return self._step(
-            rewards=np.zeros(shape, np.float32),
-            terminations=nobody,
-            truncations=nobody.copy(),
-            starts=np.zeros(self.num_worlds, np.bool_),
-            finals=None,
-        )
+        return self._shown(starts=np.zeros(self.num_worlds, np.bool_))

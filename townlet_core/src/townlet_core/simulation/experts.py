@@ -24,12 +24,13 @@ BEFORE_WORK = 0.2
 URGENCY = np.array([4.0, 1.0, 1.0])
 """How much a shortfall of hunger, hygiene and energy weighs against the others."""
 EVENING_TICKS = 200
+"""How long before a shift that is. [ticks]"""
 MARGIN_TICKS = 8
-FAMISHED = 0.3
-COOK_FIRST = 0.55
-SOCIABLE = 0.0
-RIVAL = 0.7
-AMBITIOUS = 0.2
+"""How much earlier than the way takes one sets out for work. [ticks]"""
+FAMISHED, COOK_FIRST = 0.3, 0.55
+"""Hunger below which nobody cooks, and above which a hungry agent cooks first when stocks are low."""
+SOCIABLE, RIVAL, AMBITIOUS = 0.0, 0.7, 0.2
+"""Extroversion of those who chat, rivalry that is kept away from, ambition of those who cook for all."""
 _GOALS = ("fridge", "stove", "shower", "bed", "work")
 _WORK = len(_GOALS) - 1
 
@@ -62,7 +63,7 @@ class Script:
         distance = self._distances(see, goal)
         is_there = (goal >= 0) & (distance < 1.5)
         chosen = self._pastime(see, mask)
-        walk = self._walk(see, goal, mask)
+        walk = step_towards(*self._way(see, goal), mask, _last(see))
         chosen = np.where((goal >= 0) & ~is_there, walk, chosen)
         chosen = np.where(is_there & mask[..., Action.USE], Action.USE, chosen)
         is_queued = see["in_queue"] > 0
@@ -105,21 +106,18 @@ class Script:
         each = np.stack([see[f"{name}_dist"] for name in _GOALS])
         return np.asarray(np.take_along_axis(each, np.maximum(goal, 0)[None], axis=0)[0] * self._tiles)
 
-    def _walk(self, see: dict[str, Array], goal: Array, mask: Array) -> Array:
-        """Return (N, A) a step towards the goal: along the longer way if it is free, else the other, else aside."""
-        index = np.maximum(goal, 0)[None]
-        dx = np.take_along_axis(np.stack([see[f"{name}_dx"] for name in _GOALS]), index, axis=0)[0] * self._size[0]
-        dy = np.take_along_axis(np.stack([see[f"{name}_dy"] for name in _GOALS]), index, axis=0)[0] * self._size[1]
-        return step_towards(dx, dy, mask, _last(see))
+    def _way(self, see: dict[str, Array], goal: Array) -> tuple[Array, Array]:
+        """Return how far the goal is to the east and to the south, in tiles, (N, A) each."""
+        ways = (np.stack([see[f"{name}_{axis}"] for name in _GOALS]) for axis in ("dx", "dy"))
+        dx, dy = (np.take_along_axis(way, np.maximum(goal, 0)[None], axis=0)[0] for way in ways)
+        return dx * self._size[0], dy * self._size[1]
 
     def _pastime(self, see: dict[str, Array], mask: Array) -> Array:
         """Return (N, A) what is done without a goal."""
         each = np.stack([see[f"{name}_dist"] for name in _GOALS]) * self._tiles
         each = np.where(each > 0, each, np.inf)  # on the object itself nobody is in the way of the last one
-        nearest = each.argmin(axis=0)
         blocks = each.min(axis=0) < 1.5
-        dx = np.take_along_axis(np.stack([see[f"{n}_dx"] for n in _GOALS]), nearest[None], axis=0)[0] * self._size[0]
-        dy = np.take_along_axis(np.stack([see[f"{n}_dy"] for n in _GOALS]), nearest[None], axis=0)[0] * self._size[1]
+        dx, dy = self._way(see, each.argmin(axis=0))
         chosen = np.where(blocks, step_towards(-dx, -dy, mask, _last(see)), Action.WAIT)
         chats = (see["personality_extroversion"] > SOCIABLE) & mask[..., Action.CHAT]
         chosen = np.where(chats, Action.CHAT, chosen)

@@ -71,7 +71,6 @@ class Layout:
         nearest: (C, 12) float32: dx, dy, dist of the nearest fridge, stove, bed and shower, scaled; zeros without one.
         nearest_work: (3, C, 3) float32, the same of the workplace of each job; the last row is for no job.
         nearest_object: (C, K) int16, the nearest object of a kind, or -1.
-        object_window: (C, WINDOW, WINDOW) uint8, 1 where an object stands.
         near_objects: (C, O) bool, the object lies in the window.
         border: (C,) bool, off the grid.
         fridges: indices of the fridges.
@@ -97,7 +96,6 @@ class Layout:
     nearest: Array
     nearest_work: Array
     nearest_object: Array
-    object_window: Array
     near_objects: Array
     border: Array
     fridges: Array
@@ -121,10 +119,7 @@ class Layout:
         away_y, away_x = at[:, 0] - y[:, None], at[:, 1] - x[:, None]  # (C, O)
         nearest_object = _nearest(kind, np.abs(away_y) + np.abs(away_x))
         ways = _ways(nearest_object, away_y, away_x, rows=rows, columns=columns)
-        window = np.zeros((num_cells, WINDOW, WINDOW), np.uint8)
         near = (np.abs(away_y) <= RADIUS) & (np.abs(away_x) <= RADIUS)
-        cells, things = np.nonzero(near)
-        window[cells, away_y[cells, things] + RADIUS, away_x[cells, things] + RADIUS] = 1
         work = np.zeros((len(JOB_KINDS) + 1, num_cells, 3), np.float32)
         for index, name in enumerate(JOB_KINDS):
             work[index] = ways[:, OBJECT_KINDS.index(name)]
@@ -154,7 +149,6 @@ class Layout:
             ),
             nearest_work=work,
             nearest_object=nearest_object,
-            object_window=window,
             near_objects=near,
             border=border,
             fridges=np.flatnonzero(kind == FRIDGE),
