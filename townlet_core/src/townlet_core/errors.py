@@ -64,6 +64,10 @@ class ArtefactError(DataError):
     """A policy artefact is damaged, or does not fit the spaces at hand."""
 
 
+class DatasetError(DataError):
+    """A recorded dataset, or a file that is to become one, is damaged, hostile, or not what it says it is."""
+
+
 class CheckpointError(DataError):
     """A checkpoint is damaged or does not belong to this run."""
 

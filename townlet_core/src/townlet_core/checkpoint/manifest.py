@@ -117,7 +117,7 @@ def read_directory(
         if not os.path.lexists(previous_path(path)):
             raise MissingInputError(f"{path} does not exist")
         path = previous_path(path)  # a replacement is under way, or was killed half way
-    raw = _read_file(path / MANIFEST_NAME, MAX_MANIFEST_BYTES, error)
+    raw = read_file(path / MANIFEST_NAME, MAX_MANIFEST_BYTES, error)
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as cause:
@@ -135,7 +135,7 @@ def _first_problem(cause: ValidationError) -> str:
 
 
 def _read_entry(path: Path, entry: FileEntry, error: type[DataError]) -> bytes:
-    data = _read_file(path, entry.bytes, error)
+    data = read_file(path, entry.bytes, error)
     if len(data) != entry.bytes:
         raise error(f"{path} is damaged: it has {len(data)} bytes instead of {entry.bytes}")
     if hashlib.sha256(data).hexdigest() != entry.sha256:
@@ -143,8 +143,12 @@ def _read_entry(path: Path, entry: FileEntry, error: type[DataError]) -> bytes:
     return data
 
 
-def _read_file(path: Path, most: int, error: type[DataError]) -> bytes:
-    """Return the contents of a regular file of at most `most` bytes."""
+def read_file(path: Path, most: int, error: type[DataError]) -> bytes:
+    """Return the contents of the regular file `path`, of at most `most` bytes; links are not followed.
+
+    Raises:
+        DataError: as `error`: it is missing, larger, no regular file, or cannot be read.
+    """
     # Without O_NONBLOCK, opening a named pipe would wait for its writer.
     flags = os.O_RDONLY | NO_FOLLOW | CLOSE_ON_EXEC | BINARY | getattr(os, "O_NONBLOCK", 0)
     try:

@@ -1,0 +1,290 @@
+"""`DatasetWriter`: trajectories in, shards out; what was finished when it is killed is a valid dataset.
+
+A shard is gathered in memory, written as a directory of its own, and only then named in `dataset.json`, which is
+replaced in one step. So memory stays at a few times `shard_bytes` however much is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from townlet_core.checkpoint.atomic import clean_leftovers, delete_tree, write_directory, write_file
+from townlet_core.checkpoint.filesystem import DISK, FileSystem, storage_guard
+from townlet_core.checkpoint.manifest import MANIFEST_NAME, is_plain_name
+from townlet_core.errors import DatasetError, UsageError
+from townlet_core.replay.dataset import npy_header, read_manifest
+from townlet_core.replay.schema import (
+    DATASET_NAME,
+    DTYPES,
+    EPISODES_NAME,
+    FINAL_PREFIX,
+    ColumnSpec,
+    DatasetManifest,
+    ShardEntry,
+    Source,
+    entries_bytes,
+    manifest_bytes,
+    parse_manifest,
+)
+from townlet_core.replay.trajectory import EVENT_COLUMNS
+from townlet_core.spaces import space_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from gymnasium import spaces
+
+    from townlet_core.arrays import Array
+    from townlet_core.replay.schema import EpisodeEntry, Parent
+    from townlet_core.replay.trajectory import Trajectory
+
+DEFAULT_SHARD_BYTES = 32 << 20
+
+
+class DatasetWriter:
+    """Writes a dataset; use it with `with`, which completes it, or after an error keeps what was finished.
+
+    Args:
+        path: the directory: new, or empty; made with its parents.
+        observation_spaces: flattened name -> leaf space of one agent.
+        action_space: its action space.
+        action_names: what the numbers of a Discrete action mean.
+        feature_names: observation name -> what its entries are called.
+        event_kinds: what `event.kind` counts; without any, no events are kept.
+        sources: where episodes are from; `add_source` adds further ones.
+        parents: the datasets that this one is made from.
+        shard_bytes: a shard is written when its arrays have grown to this.
+        filesystem: the calls to make.
+
+    Attributes:
+        num_episodes: added so far.
+        num_rows: added so far.
+
+    Raises:
+        UsageError: something else is at `path`.
+        StorageError: the system refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        observation_spaces: Mapping[str, spaces.Space[Any]],
+        action_space: spaces.Space[Any],
+        action_names: Sequence[str] = (),
+        feature_names: Mapping[str, Sequence[str]] | None = None,
+        event_kinds: Sequence[str] = (),
+        sources: Sequence[Source] = (),
+        parents: Sequence[Parent] = (),
+        shard_bytes: int = DEFAULT_SHARD_BYTES,
+        filesystem: FileSystem = DISK,
+    ) -> None:
+        with storage_guard("make", path):
+            path.mkdir(parents=True, exist_ok=True)
+            if next(path.iterdir(), None) is not None:
+                raise UsageError(f"{path} is not empty: choose another directory for the dataset")
+        self._begin(path, shard_bytes, filesystem)
+        self._manifest: dict[str, Any] = {
+            "observations": {name: space_to_json(space) for name, space in observation_spaces.items()},
+            "action": space_to_json(action_space),
+            "action_names": tuple(action_names),
+            "feature_names": {name: tuple(names) for name, names in (feature_names or {}).items()},
+            "event_kinds": tuple(event_kinds),
+            "parents": tuple(parents),
+        }
+        self._sources = list(sources)
+        self._columns: tuple[ColumnSpec, ...] = ()
+        self._shards: list[ShardEntry] = []
+
+    def _begin(self, path: Path, shard_bytes: int, filesystem: FileSystem) -> None:
+        self.path = path
+        self.num_episodes = self.num_rows = 0
+        self._shard_bytes, self._filesystem = shard_bytes, filesystem
+        self._waiting: list[Trajectory] = []
+        self._entries: list[EpisodeEntry] = []
+        self._events: list[Mapping[str, Array]] = []
+        self._waiting_bytes = 0
+
+    @classmethod
+    def append(cls, path: Path, *, shard_bytes: int = DEFAULT_SHARD_BYTES, filesystem: FileSystem = DISK) -> Self:
+        """Return a writer that goes on with the dataset at `path`; what a killed writer left unfinished is deleted.
+
+        Raises:
+            MissingInputError: there is none.
+            DatasetError: its manifest is damaged.
+            StorageError: the system refused.
+        """
+        manifest = read_manifest(path)
+        self = cls.__new__(cls)
+        self._begin(path, shard_bytes, filesystem)
+        self._manifest = manifest.model_dump(exclude={"columns", "sources", "shards", "complete"})
+        self._manifest["parents"] = manifest.parents
+        self._sources, self._columns, self._shards = list(manifest.sources), manifest.columns, list(manifest.shards)
+        self.num_episodes = sum(shard.num_episodes for shard in self._shards)
+        self.num_rows = sum(shard.num_rows for shard in self._shards)
+        known = {shard.name for shard in self._shards}
+        clean_leftovers(path, filesystem=filesystem)
+        with storage_guard("clean", path):
+            for child in sorted(path.iterdir()):
+                if child.name.startswith("shard-") and child.name not in known:
+                    delete_tree(child, filesystem=filesystem)
+        return self
+
+    def add_source(self, source: Source) -> int:
+        """Return the place of `source` in the list, adding it if it is new."""
+        if source not in self._sources:
+            self._sources.append(source)
+        return self._sources.index(source)
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Add one episode; its arrays must not change until the next `flush`.
+
+        Raises:
+            DatasetError: it has other columns than those before it, or of other shapes or types.
+            StorageError: a shard was full and could not be written.
+        """
+        columns = _columns_of(trajectory, has_events=bool(self._manifest["event_kinds"]))
+        if not self._columns:
+            self._columns = columns
+            self._parse()  # what does not fit the spaces is refused here
+        elif columns != self._columns:
+            raise DatasetError(f"{self.path}: {_difference(self._columns, columns)}")
+        if not trajectory.source < max(1, len(self._sources)):
+            raise DatasetError(f"{self.path}: episode {self.num_episodes} names source {trajectory.source} of none")
+        self._entries.append(trajectory.entry())
+        self._waiting.append(trajectory)
+        self.num_episodes += 1
+        self.num_rows += trajectory.num_steps
+        self._waiting_bytes += sum(array.nbytes for array in trajectory.steps.values())
+        if self._waiting_bytes >= self._shard_bytes:
+            self.flush()
+
+    def add_events(self, events: Mapping[str, Array]) -> None:
+        """Add events, column -> (V,) as in `EVENT_COLUMNS`; they are written with the next shard."""
+        if events.keys() != EVENT_COLUMNS.keys():
+            raise ValueError(f"events have the columns {sorted(events)}, expected {sorted(EVENT_COLUMNS)}")
+        self._events.append(events)
+
+    def extend(self, trajectories: Iterable[Trajectory]) -> None:
+        """Add several episodes."""
+        for trajectory in trajectories:
+            self.add(trajectory)
+
+    def flush(self) -> None:
+        """Write what is waiting as a shard, and name it in `dataset.json`; without any, nothing is written.
+
+        Raises:
+            StorageError: the system refused; the dataset is as it was.
+        """
+        if not self._waiting:
+            return
+        name = f"shard-{len(self._shards):06d}"
+        files = {column.file: _npy(self._gathered(column)) for column in self._columns}
+        files[EPISODES_NAME] = entries_bytes(self._entries)
+        num_events = sum(len(events["event.step"]) for events in self._events)
+        write_directory(self.path / name, files, filesystem=self._filesystem)
+        shard = ShardEntry(
+            name=name,
+            num_rows=sum(entry.num_steps for entry in self._entries),
+            num_episodes=len(self._entries),
+            num_events=num_events,
+            num_bytes=sum(map(len, files.values())),
+            sha256=hashlib.sha256((self.path / name / MANIFEST_NAME).read_bytes()).hexdigest(),
+        )
+        self._shards.append(shard)
+        self._write_manifest(complete=False)
+        self._waiting, self._entries, self._events, self._waiting_bytes = [], [], [], 0
+
+    def _gathered(self, column: ColumnSpec) -> Array:
+        if column.axis == "event":
+            parts = [np.asarray(events[column.name], column.kind) for events in self._events]
+            return np.concatenate(parts) if parts else np.zeros((0, *column.shape), column.kind)
+        if column.axis == "episode":
+            return np.stack([np.asarray(trajectory.final[column.name], column.kind) for trajectory in self._waiting])
+        return np.concatenate([trajectory.steps[column.name] for trajectory in self._waiting])
+
+    def close(self) -> DatasetManifest:
+        """Write what is waiting, say that the dataset is complete, and return its manifest.
+
+        Raises:
+            DatasetError: no episode was added.
+            StorageError: the system refused.
+        """
+        self.flush()
+        if not self._shards:
+            raise DatasetError(f"{self.path}: no episode was recorded, so there is no dataset")
+        return self._write_manifest(complete=True)
+
+    def _write_manifest(self, *, complete: bool) -> DatasetManifest:
+        manifest = self._parse(shards=tuple(self._shards), complete=complete)
+        write_file(self.path / DATASET_NAME, manifest_bytes(manifest), filesystem=self._filesystem)
+        return manifest
+
+    def _parse(self, **fields: Any) -> DatasetManifest:
+        manifest = DatasetManifest(**self._manifest, columns=self._columns, sources=tuple(self._sources), **fields)
+        return parse_manifest(manifest_bytes(manifest), self.path / DATASET_NAME)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        elif self._shards or self._waiting:
+            self.flush()
+
+
+def _columns_of(trajectory: Trajectory, *, has_events: bool) -> tuple[ColumnSpec, ...]:
+    """Return the columns that a dataset of such trajectories has."""
+    rows: list[tuple[str, Any, Any, tuple[int, ...]]] = []
+    for name, array in sorted(trajectory.steps.items()):
+        if len(array) != trajectory.num_steps:
+            raise DatasetError(f"column '{name}' has {len(array)} rows, and 'actions' has {trajectory.num_steps}")
+        rows.append((name, "step", _dtype(name, array), array.shape[1:]))
+    for name, array in sorted(trajectory.final.items()):
+        if not name.startswith(FINAL_PREFIX) and name != "bootstrap_values":
+            raise DatasetError(f"'{name}' is not a column of an episode")
+        rows.append((name, "episode", _dtype(name, np.asarray(array)), np.shape(array)))
+    if has_events:
+        rows += [(name, "event", dtype, ()) for name, dtype in EVENT_COLUMNS.items()]
+    files: dict[str, None] = {}
+    for index, (name, *_) in enumerate(rows):
+        plain = f"{name}.npy"
+        is_free = is_plain_name(plain) and plain.lower() not in {file.lower() for file in files}
+        files[plain if is_free else f"column-{index}.npy"] = None
+    return tuple(
+        ColumnSpec(name=name, axis=axis, dtype=dtype, shape=shape, file=file)
+        for (name, axis, dtype, shape), file in zip(rows, files, strict=True)
+    )
+
+
+def _dtype(name: str, array: Array) -> str:
+    text = array.dtype.newbyteorder("<").str
+    if text not in DTYPES:
+        raise DatasetError(f"column '{name}' is {array.dtype}, and datasets hold numbers and booleans only")
+    return text
+
+
+def _difference(before: tuple[ColumnSpec, ...], now: tuple[ColumnSpec, ...]) -> str:
+    had = {column.name: column for column in before}
+    has = {column.name: column for column in now}
+    for name in sorted(had.keys() ^ has.keys()):
+        return f"an episode {'lacks' if name in had else 'has'} the column '{name}', unlike those before it"
+    for name, column in has.items():
+        other = had[name]
+        if column != other:
+            return f"column '{name}' is {column.dtype}{column.shape} here, and {other.dtype}{other.shape} before"
+    raise AssertionError  # equal names, equal columns: equal tuples
+
+
+def _npy(array: Array) -> bytes:
+    """Return the bytes of a `.npy` file, little-endian and in C order."""
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return npy_header(little.shape, little.dtype) + little.tobytes()
