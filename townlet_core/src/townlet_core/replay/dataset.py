@@ -192,7 +192,15 @@ class Shard:
 
         Whole pages only; the rows can still be read, and then come from the file again.
         """
-        if name not in self._maps or not hasattr(mmap, "MADV_DONTNEED"):
+        self._advise("MADV_DONTNEED", name, first, last)
+
+    def announce(self, name: str, first: int = 0, last: int | None = None) -> None:
+        """Tell the system that rows [first, last) of a column will be needed soon, so that it may read them ahead."""
+        self.column(name)
+        self._advise("MADV_WILLNEED", name, first, last)
+
+    def _advise(self, advice: str, name: str, first: int, last: int | None) -> None:
+        if name not in self._maps or not hasattr(mmap, advice):  # macOS and Windows lack some or all
             return
         mapped, array = self._maps[name]
         row = array.nbytes // max(1, len(array))
@@ -200,7 +208,11 @@ class Shard:
         begin = (header + first * row) // mmap.PAGESIZE * mmap.PAGESIZE
         end = len(mapped) if last is None else header + last * row
         if end > begin:
-            mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+            mapped.madvise(getattr(mmap, advice), begin, end - begin)
+
+    def unmap(self) -> None:
+        """Let go of the mapped files; they are mapped again when they are asked for."""
+        self._maps.clear()
 
     def verify(self, on_bytes: Callable[[int], None] | None = None) -> list[str]:
         """Return one line for each file whose contents do not match its SHA-256; [] if all do.
@@ -324,6 +336,11 @@ class Dataset:
                 row += entry.num_steps
             for name in (*steps, *finals):
                 shard.forget(name)
+
+    def unmap(self) -> None:
+        """Let go of all mapped files; views that somebody still holds stay valid."""
+        for shard in self.shards:
+            shard.unmap()
 
     def events(self) -> Iterator[dict[str, Array]]:
         """Yield the events of each shard that has any, column -> (V,)."""
