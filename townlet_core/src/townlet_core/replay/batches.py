@@ -1,14 +1,14 @@
 """Shuffled batches of rows in bounded memory, whatever the size of the dataset.
 
-Rows are shuffled in two steps. The dataset is cut into blocks of consecutive rows; an epoch takes the blocks in a random
-order and joins them into windows; the rows of a window are copied out of the mapped files, which are given back to the
-system at once, and shuffled among themselves. A dataset that fits into one window is shuffled as a whole. Files are read
-block by block, in the order of the disk within a block, and gathering a batch costs the same for every size.
+Rows are shuffled in two steps. The dataset is cut into blocks of consecutive rows; an epoch takes the blocks in a
+random order and joins them into windows; the rows of a window are copied out of the mapped files, which are given back
+to the system at once, and shuffled among themselves. A dataset that fits into one window is shuffled as a whole, and
+read once. Files are read block by block, and gathering a batch costs the same for every size of dataset.
 
 Cost of a row: one copy from the file to the window (sequential), one from the window to the batch (random, in cache or
 close to it), and 8 bytes of order. Memory: a window, a batch, and about 100 bytes for each episode.
 
-Legend: B rows of a batch, R rows of the dataset, E episodes, W rows of a window.
+Legend: B rows of a batch, R rows of the dataset, E episodes.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ class BatchReader:
     def epoch(self, number: int, *, first_batch: int = 0) -> Iterator[dict[str, Array]]:
         """Yield the batches of epoch `number` from `first_batch` on.
 
-        The rows of all windows, one window after the other, are one stream, and batch k is its rows [k B, (k + 1) B): so
-        a batch may have rows of two windows, and beginning in the middle reads no window before.
+        The rows of all windows, one window after the other, are one stream, and batch k is its rows [k B, (k + 1) B).
+        So a batch may have rows of two windows, and beginning in the middle reads no window before.
 
         Yields:
             column -> (B, ...); the arrays are used again for the next batch.
@@ -218,7 +218,7 @@ class _Wanted:
         low = int(np.searchsorted(self._ends, begin + first, side="right"))
         high = int(np.searchsorted(self._ends, begin + last, side="left")) + 1
         ends = np.clip(self._ends[low:high] - begin, first, last)
-        return np.repeat(self._episodes[low:high], np.diff(ends, prepend=first))
+        return np.asarray(np.repeat(self._episodes[low:high], np.diff(ends, prepend=first)))
 
 
 def _cut(dataset: Dataset, wanted: _Wanted, block_rows: int) -> _Blocks:

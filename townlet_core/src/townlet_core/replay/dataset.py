@@ -13,6 +13,7 @@ import math
 import mmap
 import os
 import stat
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -303,7 +304,8 @@ class Dataset:
             for entry in shard.entries():
                 for name, values in columns.items():
                     if name not in ("first_row", "shard", "ending"):
-                        values.append(getattr(entry, name))
+                        value = getattr(entry, name)
+                        values.append(sys.intern(value) if isinstance(value, str) else value)
                 columns["first_row"].append(row)
                 columns["shard"].append(number)
                 columns["ending"].append(ENDINGS.index(entry.ending))
