@@ -160,7 +160,8 @@ class BatchReader:
     def _order(self, epoch: int, window: int, size: int) -> Array:
         if not self._shuffle:
             return np.arange(size)
-        return randomness.permutation(randomness.key(self._seed, "rows", epoch, window), size)[0]
+        order: Array = randomness.permutation(randomness.key(self._seed, "rows", epoch, window), size)[0]
+        return order
 
     def _load(self, blocks: Array) -> None:
         """Copy the wanted rows of `blocks` into the window, and give the files' pages back to the system."""

@@ -263,7 +263,7 @@ def parse_manifest(data: bytes, path: Path) -> DatasetManifest:
         _check_columns(manifest)
     except ValidationError as error:
         raise DatasetError(f"{path}: {_first_problem(error)}") from error
-    except (ConfigError, ValueError, RecursionError, MemoryError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise DatasetError(f"{path}: {error}") from error
     return manifest
 
@@ -286,6 +286,11 @@ def _first_problem(error: ValidationError) -> str:
 
 def _check_columns(manifest: DatasetManifest) -> None:
     """Check that what every dataset has is there, and in the shapes of its spaces; raises `ValueError`."""
+    for field in ("observation_spaces", "action_space"):
+        try:
+            getattr(manifest, field)
+        except ConfigError as error:
+            raise ValueError(f"{field.partition('_')[0]}: {error}") from error
     steps = manifest.along("step")
     for name, space in (*manifest.observation_spaces.items(), ("actions", manifest.action_space)):
         if name not in steps:
