@@ -18,12 +18,13 @@ from townlet_core.arrays import is_finite
 from townlet_core.context import PPOState
 from townlet_core.errors import CheckpointError
 from townlet_core.policy.artefact import PolicyArtefact, PolicyDocument, Provenance
+from townlet_core.policy.beginning import SPEC_FILE
 from townlet_core.policy.inputs import Moments, empty_normalizer
+from townlet_core.policy.learner_arrays import moment_arrays, moments_of, require_alike
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.weights import initial_weights, layout
 from townlet_core.torch.adam import Adam
 from townlet_core.torch.network import TorchNetwork
-from townlet_strategies_ppo.beginning import SPEC_FILE
 from townlet_strategies_ppo.rewards import RewardScale
 
 if TYPE_CHECKING:
@@ -139,9 +140,9 @@ class Learner:
     def _arrays(self) -> dict[str, Array]:
         arrays: dict[str, Array] = {"parameters": self._flat, **self.optimizer.state()}
         for name, moments in self.normalizer.items():
-            arrays |= _moment_arrays(f"normalizer.{name}", moments)
+            arrays |= moment_arrays(f"normalizer.{name}", moments)
         if self.rewards is not None:
-            arrays |= _moment_arrays("rewards", self.rewards.moments)
+            arrays |= moment_arrays("rewards", self.rewards.moments)
         return arrays
 
     def restore(self, files: Mapping[str, bytes], *, where: str) -> None:
@@ -157,35 +158,13 @@ class Learner:
                 type(value) is int and value >= 0 for value in counters.values()
             ):
                 raise ValueError(f"{COUNTERS_FILE} does not hold the counters of a PPO run")
-            _require_alike(arrays, self._arrays())
-            self.normalizer.update({name: _moments(arrays, f"normalizer.{name}") for name in self.normalizer})
+            require_alike(arrays, self._arrays())
+            self.normalizer.update({name: moments_of(arrays, f"normalizer.{name}") for name in self.normalizer})
             if self.rewards is not None:
-                self.rewards.moments = _moments(arrays, "rewards")
+                self.rewards.moments = moments_of(arrays, "rewards")
         except Exception as error:
             raise CheckpointError(f"{where} does not belong to this run: {error}") from error
         self.state = PPOState(**counters)
         self.network.parameters.copy_(torch.from_numpy(arrays["parameters"]))
         self.optimizer.load(arrays, self.state.optimizer_steps)
         self.publish()
-
-
-def _require_alike(arrays: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
-    """Raise `ValueError` where the names, types or shapes of two sets of arrays differ."""
-    for name in sorted(arrays.keys() ^ expected.keys()):
-        raise ValueError(f"'{name}' is {'missing' if name in expected else 'not part of this run'}")
-    for name, array in arrays.items():
-        wanted = expected[name]
-        if array.shape != wanted.shape or array.dtype != wanted.dtype:
-            raise ValueError(f"'{name}' is {array.dtype}{array.shape}, expected {wanted.dtype}{wanted.shape}")
-
-
-def _moment_arrays(prefix: str, moments: Moments) -> dict[str, Array]:
-    return {
-        f"{prefix}.count": np.array([moments.count]),
-        f"{prefix}.mean": np.asarray(moments.mean, order="C"),
-        f"{prefix}.variance": np.asarray(moments.variance, order="C"),
-    }
-
-
-def _moments(arrays: Mapping[str, Array], prefix: str) -> Moments:
-    return Moments(float(arrays[f"{prefix}.count"][0]), arrays[f"{prefix}.mean"], arrays[f"{prefix}.variance"])

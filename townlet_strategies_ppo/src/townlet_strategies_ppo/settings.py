@@ -5,16 +5,14 @@ Defaults are those with which CartPole-v1 is solved from 10 seeds of 10 (`docs/e
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
-from townlet_core.config.base import Settings
-
-Width = Annotated[int, Field(ge=1, le=16_384)]
+from townlet_core.config.network import NetworkSettings
 
 
-class PPOSettings(Settings):
+class PPOSettings(NetworkSettings):
     """The section `strategies.ppo`. Names are the field's standard terms (Schulman et al. 2017)."""
 
     total_steps: int = Field(
@@ -62,9 +60,6 @@ class PPOSettings(Settings):
         default=True,
         description="Whether each minibatch's advantages are shifted and scaled to mean 0 and deviation 1.",
     )
-    normalize_observations: bool = Field(
-        default=False, description="Whether running moments, kept in the artefact, normalise Box observations."
-    )
     normalize_rewards: bool = Field(
         default=False, description="Whether rewards are divided by the running deviation of the discounted return."
     )
@@ -75,20 +70,3 @@ class PPOSettings(Settings):
         description="Limit of a (normalised) reward's size in the update; 10 is usual with normalize_rewards; "
         "null = off. [reward]",
     )
-    hidden: tuple[Width, ...] = Field(
-        default=(64, 64), max_length=16, description="Hidden layers of actor and of critic. [units]"
-    )
-    shared_hidden: tuple[Width, ...] = Field(
-        default=(), max_length=16, description="Layers below, shared by both. [units]"
-    )
-    activation: Literal["tanh", "relu"] = Field(default="tanh", description="Activation of hidden layers.")
-    initial_log_std: float = Field(
-        default=0.0,
-        ge=-20,
-        le=5,
-        description="First log standard deviation of a Gaussian policy. [log of action units]",
-    )
-    encoder: str = Field(
-        default="flatten", max_length=200, description="Built-in or plugin encoder of the observations."
-    )
-    encoder_options: dict[str, JsonValue] = Field(default_factory=dict, description="Options of the encoder.")

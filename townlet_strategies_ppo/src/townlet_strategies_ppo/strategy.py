@@ -17,11 +17,11 @@ from townlet_core.config.dump import config_digest
 from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO, flatten_record
 from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, TownletWarning
+from townlet_core.policy.beginning import EARLIER_STAGE, chosen_spec, spec_of_settings
 from townlet_core.policy.inputs import prepare
 from townlet_core.torch.device import limited_threads, resolve_device
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
-from townlet_strategies_ppo.beginning import EARLIER_STAGE, chosen_spec, spec_of_settings
 from townlet_strategies_ppo.learner import Learner
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.telemetry import telemetry_record
@@ -75,7 +75,7 @@ class _Run:
         self.checkpoints = None if context.run is None else context.run.checkpoints(keep)
         self.loaded = self._newest_checkpoint() if context.resume else None
         spec = chosen_spec(
-            spec_of_settings(environment, settings),
+            spec_of_settings(environment.observation_spaces, environment.action_space, settings),
             settings,
             checkpoint=self.loaded,
             continuation=context.continuation,

@@ -46,6 +46,9 @@ class Provenance(BaseModel):
     environment: str = Field(default="", description="Name of the environment that it was trained in.")
     agent_steps: int = Field(default=0, ge=0, description="Agent-steps that it was trained for.")
     config_digest: str = Field(default="", description="SHA-256 of the resolved configuration.")
+    dataset_digest: str = Field(
+        default="", description="SHA-256 that stands for the recorded dataset that it learned from; empty for none."
+    )
 
 
 class PolicyDocument(BaseModel):

@@ -8,10 +8,12 @@ Legend: S shards, B rows of a shard, F features, K outputs of the actor, P param
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from townlet_core.arrays import aligned_empty
 from townlet_core.policy.network import Layers
 from townlet_core.policy.weights import layout
 
@@ -36,13 +38,30 @@ class ClosedFormNetwork:
         encoder: its encoder.
         flat: (P,) the parameters; read at every pass, never written.
         num_shards: S.
+        critic: False leaves the critic out: values are zeros, and its gradient too.
+        reuse: take the same memory for every pass. It begins at multiples of 64 bytes, so that products have the same
+            last bits in every process; what `forward` and `backward` return holds until the next call of either.
     """
 
-    def __init__(self, spec: PolicySpec, encoder: Encoder, flat: Array, *, num_shards: int) -> None:
+    def __init__(
+        self,
+        spec: PolicySpec,
+        encoder: Encoder,
+        flat: Array,
+        *,
+        num_shards: int,
+        critic: bool = True,
+        reuse: bool = False,
+    ) -> None:
         shape = layout(spec, encoder)
         self.layers = Layers.of(spec, shape.views(flat))
         self._tanh = spec.activation == "tanh"
-        self._by_shard = np.zeros((num_shards, shape.size), dtype=flat.dtype)
+        self._has_critic, self._reuse = critic, reuse
+        self._memory: dict[tuple[str, int], Array] = {}
+        self._views: dict[tuple[str, int, tuple[int, ...]], Array] = {}
+        memory = aligned_empty if reuse else np.empty
+        self._by_shard = memory(num_shards * shape.size, dtype=flat.dtype).reshape(num_shards, shape.size)
+        self._by_shard.fill(0)
         self._gradients = Layers.of(spec, shape.views(self._by_shard))
         self._shared: Trace = []
         self._actor: Trace = []
@@ -50,12 +69,12 @@ class ClosedFormNetwork:
 
     def forward(self, features: Array) -> tuple[Array, Array]:
         """Return actor outputs (S, B, K) and values (S, B) of features (S, B, F); what `backward` needs is kept."""
-        self._shared = self._hidden(self.layers.shared, features)
-        self._actor = self._hidden(self.layers.actor[:-1], self._shared[-1])
-        self._critic = self._hidden(self.layers.critic[:-1], self._shared[-1])
-        return _linear(self._actor[-1], *self.layers.actor[-1]), _linear(self._critic[-1], *self.layers.critic[-1])[
-            ..., 0
-        ]
+        self._shared = self._hidden("shared", self.layers.shared, features)
+        self._actor = self._hidden("actor", self.layers.actor, self._shared[-1])
+        if not self._has_critic:
+            return self._actor.pop(), np.zeros(features.shape[:2], features.dtype)
+        self._critic = self._hidden("critic", self.layers.critic, self._shared[-1])
+        return self._actor.pop(), self._critic.pop()[..., 0]
 
     def backward(self, actor: Array, values: Array, log_std: Array | None = None) -> Array:
         """Return d loss / d parameters (P,), the shards' gradients summed in shard order.
@@ -66,31 +85,43 @@ class ClosedFormNetwork:
             log_std: (S, K) d loss / d log_std by shard, for a Gaussian.
         """
         has_shared = bool(self.layers.shared)
-        below = self._descend(self.layers.actor, self._gradients.actor, self._actor, actor, go_on=has_shared)
-        other = self._descend(
-            self.layers.critic, self._gradients.critic, self._critic, values[..., None], go_on=has_shared
-        )
+        below = self._descend("actor", self.layers.actor, self._gradients.actor, self._actor, actor, go_on=has_shared)
+        if self._has_critic:
+            other = self._descend(
+                "critic", self.layers.critic, self._gradients.critic, self._critic, values[..., None], go_on=has_shared
+            )
+            if has_shared:
+                below += other
         if has_shared:
-            below += other
-            below *= self._slope(self._shared[-1])
-            self._descend(self.layers.shared, self._gradients.shared, self._shared[:-1], below, go_on=False)
+            below *= self._slope("shared", len(self.layers.shared), self._shared[-1])
+            self._descend("shared", self.layers.shared, self._gradients.shared, self._shared[:-1], below, go_on=False)
         if log_std is not None:
             self._gradients.log_std[:] = log_std
+        if self._reuse and len(self._by_shard) == 1:
+            first: Array = self._by_shard[0]
+            return first
         total: Array = self._by_shard[0].copy()
         for shard in self._by_shard[1:]:
             total += shard
         return total
 
-    def _hidden(self, layers: tuple[tuple[Array, Array], ...], inputs: Array) -> Trace:
-        """Return the inputs and what each layer makes of them."""
+    def _hidden(self, stack: str, layers: tuple[tuple[Array, Array], ...], inputs: Array) -> Trace:
+        """Return the inputs and what each layer makes of them; the last one of actor and critic is not activated."""
         trace = [inputs]
-        for weight, bias in layers:
-            hidden = _linear(trace[-1], weight, bias)
-            trace.append(np.tanh(hidden, out=hidden) if self._tanh else np.maximum(hidden, 0, out=hidden))
+        is_bare = stack != "shared"
+        for index, (weight, bias) in enumerate(layers):
+            hidden = self._array(stack, index, (*inputs.shape[:2], weight.shape[1]), inputs.dtype)
+            np.matmul(trace[-1], weight, out=hidden)
+            hidden += bias
+            if is_bare and index + 1 == len(layers):
+                trace.append(hidden)
+            else:
+                trace.append(np.tanh(hidden, out=hidden) if self._tanh else np.maximum(hidden, 0, out=hidden))
         return trace
 
     def _descend(
         self,
+        stack: str,
         layers: tuple[tuple[Array, Array], ...],
         gradients: tuple[tuple[Array, Array], ...],
         trace: Trace,
@@ -107,20 +138,28 @@ class ClosedFormNetwork:
             np.matmul(inputs.transpose(0, 2, 1), outputs, out=weight)
             np.add.reduce(outputs, axis=1, out=bias)
             if index > 0 or go_on:
-                outputs = np.matmul(outputs, layers[index][0].T)
+                below = self._array(f"{stack} below", index, inputs.shape, inputs.dtype)
+                outputs = np.matmul(outputs, layers[index][0].T, out=below)
             if index > 0:
-                outputs *= self._slope(inputs)
+                outputs *= self._slope(stack, index, inputs)
         return outputs
 
-    def _slope(self, activated: Array) -> Array:
+    def _slope(self, stack: str, index: int, activated: Array) -> Array:
         """Return the activation's derivative where it gave `activated`."""
         if self._tanh:
-            slope: Array = activated * activated
+            slope = self._array(f"{stack} slope", index, activated.shape, activated.dtype)
+            np.multiply(activated, activated, out=slope)
             return np.subtract(1, slope, out=slope)
         return np.asarray(activated > 0, dtype=activated.dtype)
 
-
-def _linear(inputs: Array, weight: Array, bias: Array) -> Array:
-    outputs: Array = np.matmul(inputs, weight)
-    outputs += bias
-    return outputs
+    def _array(self, name: str, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return an uninitialised array, by name and place the same memory for every shape where memory is reused."""
+        if not self._reuse:
+            return np.empty(shape, dtype)
+        view = self._views.get((name, index, shape))
+        if view is None:
+            memory = self._memory.get((name, index))
+            if memory is None or memory.size < prod(shape):
+                memory = self._memory[name, index] = aligned_empty(prod(shape), dtype)
+            view = self._views[name, index, shape] = memory[: prod(shape)].reshape(shape)
+        return view

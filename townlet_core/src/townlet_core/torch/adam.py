@@ -1,6 +1,9 @@
-"""Adam over one flat parameter vector (Kingma and Ba 2015, algorithm 1).
+"""Adam over one flat parameter vector (Kingma and Ba 2015, algorithm 1), with decoupled weight decay.
 
-`torch.optim.Adam` gives the same numbers (a test pins them) but costs a second and more of imports at its first step,
+The decay is AdamW's (Loshchilov and Hutter 2019, algorithm 2): each step first shrinks the parameters by
+`learning_rate * weight_decay`, outside of the moments.
+
+`torch.optim.AdamW` gives the same numbers (a test pins them) but costs a second and more of imports at its first step,
 and its bookkeeping is most of the cost of a small network's step.
 """
 
@@ -26,16 +29,19 @@ class Adam:
         second: (P,) running mean of squared gradients.
     """
 
-    def __init__(self, parameters: torch.Tensor, *, epsilon: float) -> None:
+    def __init__(self, parameters: torch.Tensor, *, epsilon: float, weight_decay: float = 0.0) -> None:
         self.num_steps = 0
         self.first = torch.zeros_like(parameters)
         self.second = torch.zeros_like(parameters)
         self._parameters = parameters
         self._epsilon = epsilon
+        self._weight_decay = weight_decay
 
     def step(self, gradient: torch.Tensor, *, learning_rate: float) -> None:
         """Change the parameters in place."""
         self.num_steps += 1
+        if self._weight_decay:
+            self._parameters.mul_(1.0 - learning_rate * self._weight_decay)
         self.first.lerp_(gradient, 1.0 - BETA_1)
         self.second.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
         root = self.second.sqrt().div_(math.sqrt(1.0 - BETA_2**self.num_steps)).add_(self._epsilon)

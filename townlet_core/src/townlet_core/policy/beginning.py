@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from townlet_core.errors import CheckpointError, ConfigError
 from townlet_core.policy.spec import EncoderSpec, PolicySpec
-from townlet_strategies_ppo.settings import PPOSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gymnasium import spaces
+
     from townlet_core.checkpoint.store import LoadedCheckpoint
-    from townlet_core.environments.vector import VectorEnvironment
+    from townlet_core.config.network import NetworkSettings
     from townlet_core.policy.artefact import PolicyArtefact
 
 SPEC_FILE = "spec.json"
 EARLIER_STAGE = "the checkpoint of the earlier stage"
 
 
-def spec_of_settings(environment: VectorEnvironment, settings: PPOSettings) -> PolicySpec:
-    """Return the network that `settings` ask for."""
+def spec_of_settings(
+    observation_spaces: Mapping[str, spaces.Space[Any]], action_space: spaces.Space[Any], settings: NetworkSettings
+) -> PolicySpec:
+    """Return the network that `settings` ask for, for these spaces."""
     return PolicySpec.for_spaces(
-        environment.observation_spaces,
-        environment.action_space,
+        observation_spaces,
+        action_space,
         encoder=EncoderSpec(name=settings.encoder, options=settings.encoder_options),
         shared_hidden=settings.shared_hidden,
         actor_hidden=settings.hidden,
@@ -37,22 +40,31 @@ def spec_of_settings(environment: VectorEnvironment, settings: PPOSettings) -> P
 
 def chosen_spec(
     wanted: PolicySpec,
-    settings: PPOSettings,
+    settings: NetworkSettings,
     *,
     checkpoint: LoadedCheckpoint | None,
     continuation: Mapping[str, bytes] | None,
     initial: PolicyArtefact | None,
+    shown_by: str = "the environment",
 ) -> PolicySpec:
     """Return the network of the newest checkpoint, the earlier stage or the policy to start from; else `wanted`.
 
+    Args:
+        wanted: what the settings ask for, with the spaces at hand.
+        settings: the settings.
+        checkpoint: the newest checkpoint of this run.
+        continuation: files of the last checkpoint of an earlier stage.
+        initial: the policy to start from.
+        shown_by: what has the spaces, in a message.
+
     Raises:
-        ArtefactError: it sees or decides something else than the environment offers.
+        ArtefactError: it sees or decides something else than `wanted`.
         CheckpointError: a checkpoint does not say what its network is.
         ConfigError: the earlier stage, the policy to start from and the settings are not of one network.
     """
     if checkpoint is not None:
         spec = _spec_of_checkpoint(checkpoint.files, where=str(checkpoint.path))
-        spec.require_fit(wanted, subject=str(checkpoint.path), environment="the environment")
+        spec.require_fit(wanted, subject=str(checkpoint.path), environment=shown_by)
         return spec
     if continuation is not None:
         spec = _spec_of_checkpoint(continuation, where=EARLIER_STAGE)
@@ -60,7 +72,7 @@ def chosen_spec(
         spec = initial.spec
     else:
         return wanted
-    spec.require_fit(wanted, subject="the policy to start from", environment="the environment")
+    spec.require_fit(wanted, subject="the policy to start from", environment=shown_by)
     if initial is not None and initial.spec != spec:
         raise ConfigError(f"the policy to start from and {EARLIER_STAGE} have different networks")
     _require_settings(spec, settings)
@@ -79,7 +91,7 @@ def _spec_of_checkpoint(files: Mapping[str, bytes], *, where: str) -> PolicySpec
         raise CheckpointError(f"{where} has no readable {SPEC_FILE}: {error}") from error
 
 
-def _require_settings(spec: PolicySpec, settings: PPOSettings) -> None:
+def _require_settings(spec: PolicySpec, settings: NetworkSettings) -> None:
     """Check that `settings` ask for no other network than the one that a policy brings; defaults ask for nothing.
 
     Raises:
@@ -94,7 +106,7 @@ def _require_settings(spec: PolicySpec, settings: PPOSettings) -> None:
         "normalize_observations": (spec.normalize_observations,),
         "initial_log_std": ("its own",),
     }
-    defaults = PPOSettings()
+    defaults = type(settings)()
     differences = [
         f"\n  {name}: {getattr(settings, name)!r} is set, and the policy has {' and '.join(map(repr, values))}"
         for name, values in brought.items()
