@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "train": "Train a policy.",
     "evaluate": "Run a trained policy and report its returns.",
+    "replay": "Look into, check and curate recorded datasets.",
     "scenarios": "List the scenarios of the town, or show one.",
     "view": "Watch a day of the town in a browser.",
     "runs": "List runs, or show one.",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from townlet_core.cli.tables import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -96,14 +98,14 @@ def table(runs: Sequence[RunSummary]) -> list[str]:
     for run, row in zip(runs, rows, strict=True):
         lines.append(_aligned(row, widths))
         if run.record is None:
-            lines.append(f"    {_printable(run.reason)}")
+            lines.append(f"    {printable(run.reason)}")
     return lines
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
     record = run.record
     if record is None:
-        return (_printable(run.path.name), run.status, "-", "-", "-", "-", "-")
+        return (printable(run.path.name), run.status, "-", "-", "-", "-", "-")
     last_return = "-" if run.last_return is None else f"{run.last_return:.4g}"
     steps = f"{record.agent_steps:,}"
     return (run.path.name, run.status, record.strategy, record.environment, steps, last_return, record.created)
@@ -118,14 +120,9 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, dict):
-        return _printable(", ".join(f"{name} {item}" for name, item in value.items())) or "-"
+        return printable(", ".join(f"{name} {item}" for name, item in value.items())) or "-"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value in (None, "") else _printable(str(value))
-
-
-def _printable(text: str) -> str:
-    """Return `text` with everything that would steer a terminal escaped."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return "-" if value in (None, "") else printable(str(value))
