@@ -5,6 +5,7 @@ Legend: N worlds, A agent slots, K = 8 actions.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from gymnasium import spaces
 
 from townlet_core.environments.limits import require_memory
 from townlet_core.environments.seeds import seed_lists
-from townlet_core.environments.vector import AutoresetMode, EnvironmentStep, VectorEnvironment
+from townlet_core.environments.vector import AutoresetMode, EnvironmentStep, StepEvents, VectorEnvironment
 from townlet_core.errors import ConfigError, UsageError
+from townlet_core.simulation.events import KINDS
 from townlet_core.simulation.experts import Script
 from townlet_core.simulation.layout import WINDOW
 from townlet_core.simulation.observations import FEATURES
@@ -66,6 +68,9 @@ class TownEnvironment(VectorEnvironment):
 
     autoreset = AutoresetMode.SAME_STEP
     exact = True
+    feature_names = MappingProxyType({"observation.features": FEATURES})
+    action_names = tuple(action.name.lower() for action in Action)
+    event_kinds = KINDS
 
     def __init__(self, config: EnvironmentConfig, *, num_worlds: int) -> None:
         if config.options:
@@ -169,6 +174,15 @@ class TownEnvironment(VectorEnvironment):
     def begin_cycle(self, cycle: int) -> None:
         """Take the social stage of a training cycle; see `VectorEnvironment.begin_cycle`."""
         self.town.stage = self.town.config.stage_at(cycle)
+
+    def keep_events(self) -> None:
+        """Keep single events from now on; see `VectorEnvironment.keep_events`."""
+        self.town.events.is_recording = True
+
+    def last_events(self) -> StepEvents:
+        """Return the events of the last tick; see `VectorEnvironment.last_events`."""
+        kinds, worlds, ticks, actors, targets, values = self.town.events.columns()
+        return StepEvents(kinds, worlds, ticks - 1, actors, targets, values)
 
     def snapshot(self) -> dict[str, Array]:
         """Return everything that the worlds go on from, as copies."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,6 +60,27 @@ class EnvironmentStep:
     events: Mapping[str, Array] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class StepEvents:
+    """What happened in the last step, one row for each event; E rows, (E,) each.
+
+    Attributes:
+        kinds: place in the environment's `event_kinds`.
+        worlds: where.
+        steps: step of the world's episode, from 0.
+        actors: slot of who did it, or -1.
+        targets: slot of whom it happened to, or what the kind says, or -1.
+        values: how much.
+    """
+
+    kinds: Array
+    worlds: Array
+    steps: Array
+    actors: Array
+    targets: Array
+    values: Array
+
+
 class VectorEnvironment(ABC):
     """N worlds x A agents behind one `reset` and one `step`.
 
@@ -70,7 +92,14 @@ class VectorEnvironment(ABC):
         action_space: the action space of one agent.
         autoreset: what happens when an episode ends.
         exact: whether the same seed gives the same bytes for any split of worlds over processes.
+        feature_names: observation name -> what its entries are called; only where somebody has named them.
+        action_names: what the numbers of a Discrete action mean; empty where nobody has named them.
+        event_kinds: what `StepEvents.kinds` counts; empty where the environment only counts (`EnvironmentStep.events`).
     """
+
+    feature_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    action_names: tuple[str, ...] = ()
+    event_kinds: tuple[str, ...] = ()
 
     name: str
     num_worlds: int
@@ -106,6 +135,14 @@ class VectorEnvironment(ABC):
     def begin_cycle(self, cycle: int) -> None:
         """Be told, before a rollout, which training cycle it belongs to, from 0; a curriculum goes by it."""
         del cycle
+
+    def keep_events(self) -> None:
+        """Be told, before a reset, that `last_events` will be asked for."""
+        return
+
+    def last_events(self) -> StepEvents | None:
+        """Return the single events of the last step; None where the environment only counts them."""
+        return None
 
     def close(self) -> None:
         """Release what the environment holds; may be called twice."""

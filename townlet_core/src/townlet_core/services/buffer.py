@@ -56,6 +56,21 @@ class RolloutBuffer:
     truncations: Array
     last_values: Array
 
+    def columns(self) -> dict[str, Array]:
+        """Return every array of one row for each step, (T, N, A, ...), by the name that a dataset gives it."""
+        named = {
+            "actions": self.actions,
+            "agent_mask": self.agent_mask,
+            "log_probs": self.log_probs,
+            "values": self.values,
+            "bootstrap_values": self.bootstrap_values,
+            "rewards": self.rewards,
+            "terminations": self.terminations,
+            "truncations": self.truncations,
+        }
+        masks = {} if self.action_mask is None else {"action_mask": self.action_mask}
+        return {**self.observations, **named, **masks}
+
     @classmethod
     def allocate(
         cls,

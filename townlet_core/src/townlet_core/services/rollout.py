@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from townlet_core.arrays import Array
     from townlet_core.environments.vector import EnvironmentStep, VectorEnvironment
     from townlet_core.policy.base import Policy
+    from townlet_core.services.recording import TrajectoryRecorder
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Rollout:
         current: what the environment shows now; the next decision is made on it.
         returns: (N, A) float64, undiscounted return of each agent's running episode.
         lengths: (N, A) int64, its steps so far.
+        recorder: is shown every step; None for nobody.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Rollout:
         self.current: EnvironmentStep = environment.reset(seeds)
         self.returns = np.zeros(shape)
         self.lengths = np.zeros(shape, dtype=np.int64)
+        self.recorder: TrajectoryRecorder | None = None
         self._is_masked = self.current.action_mask is not None
         self._state: object | None = None
         self._noise = (
@@ -82,6 +85,8 @@ class Rollout:
         Returns:
             agent_mask (N, A) of those who acted; ended (N, A) of those whose episode ended; what the environment shows.
         """
+        if buffer is None and self.recorder is not None:
+            buffer, index = self.recorder.next_row()
         before = self.current
         agent_mask = before.agent_mask.copy()
         noise = None if self._noise is None else self._noise.next()
@@ -113,6 +118,8 @@ class Rollout:
             buffer.terminations[index] = after.terminations
             buffer.truncations[index] = after.truncations
             buffer.bootstrap_values[index] = self._bootstrap(after, ended)
+            if self.recorder is not None:
+                self.recorder.take(buffer, index, ended)
         return agent_mask, ended, after
 
     def _bootstrap(self, after: EnvironmentStep, ended: Array) -> Array | float:

@@ -77,15 +77,14 @@ class EventLog:
         counts: (E, N) float64, how many of each kind.
         sums: (2, N) float64, sums of the values of conflicts and of successful chats.
         measures: (4, N) float64, by `MEASURES`.
-        is_recording: whether records are kept.
-        records: records since the last `clear`; empty where nothing is recorded.
+        is_recording: whether single events are kept.
     """
 
     counts: Array
     sums: Array
     measures: Array
     is_recording: bool = False
-    records: list[EventRecord] = field(default_factory=list)
+    _kept: list[tuple[Array, ...]] = field(default_factory=list)
 
     @classmethod
     def empty(cls, num_worlds: int) -> EventLog:
@@ -101,7 +100,7 @@ class EventLog:
         self.counts.fill(0.0)
         self.sums.fill(0.0)
         self.measures.fill(0.0)
-        self.records = []
+        self._kept = []
 
     def add(
         self,
@@ -132,13 +131,28 @@ class EventLog:
             row = list(_SUM_NAMES).index(kind)
             self.sums[row] += np.bincount(worlds, weights=weights, minlength=num_worlds)
         if self.is_recording:
-            columns = [np.broadcast_to(column, worlds.shape).tolist() for column in (actors, targets, values)]
-            for world, actor, target, value in zip(worlds.tolist(), *columns, strict=True):
-                self.records.append(
-                    EventRecord(
-                        tick=int(ticks[world]) + 1, world=world, kind=kind, actor=actor, target=target, value=value
-                    )
-                )
+            parts = (KINDS.index(kind), worlds, ticks[worlds] + 1, actors, targets, values)
+            self._kept.append(tuple(np.array(np.broadcast_to(part, worlds.shape)) for part in parts))
+
+    def columns(self) -> tuple[Array, Array, Array, Array, Array, Array]:
+        """Return what was kept since the last `clear` as columns (E,): kind (place in `KINDS`), world, tick, ....
+
+        The other three are actor, target and value; all six as in `EventRecord`.
+        """
+        if not self._kept:
+            none = np.zeros(0, np.int64)
+            return none, none, none, none, none, np.zeros(0)
+        kinds, worlds, ticks, actors, targets, values = map(np.concatenate, zip(*self._kept, strict=True))
+        return kinds, worlds, ticks, actors, targets, values
+
+    @property
+    def records(self) -> list[EventRecord]:
+        """What was kept since the last `clear`; empty where nothing is recorded."""
+        rows = zip(*(column.tolist() for column in self.columns()), strict=True)
+        return [
+            EventRecord(tick=tick, world=world, kind=KINDS[kind], actor=actor, target=target, value=value)
+            for kind, world, tick, actor, target, value in rows
+        ]
 
     def by_name(self) -> dict[str, Array]:
         """Return (N,) float64 counts by the names of the telemetry; views, no copies."""

@@ -1,0 +1,314 @@
+"""The recorder: what a rollout does, as one trajectory for each agent's life.
+
+It keeps the steps of all worlds in one block of rows and hands over a world's lives when the world's episode ends, so
+that a step costs no Python for each agent; only a life that has ended does.
+
+Legend: T rows of the block, N worlds, A agents per world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from townlet_core.errors import EnvironmentFault
+from townlet_core.replay.schema import FINAL_PREFIX
+from townlet_core.replay.trajectory import Trajectory
+from townlet_core.services.buffer import RolloutBuffer
+from townlet_core.services.recorded_events import RecordedEvents
+
+if TYPE_CHECKING:
+    from townlet_core.arrays import Array, Observations
+    from townlet_core.replay.trajectory import Ending
+    from townlet_core.services.rollout import Rollout
+
+FRAGMENT_BYTES = 64 << 20
+"""Longest stretch of one world that waits in memory; what is longer is handed over in several. [bytes]"""
+_FIRST_ROWS = 64
+_NOT_STEPS = ("agent_mask", "bootstrap_values")
+_NONE = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedEpisode:
+    """What is handed over: an episode of a world, or a stretch of it.
+
+    Attributes:
+        world: number of the world.
+        number: which of its episodes, from 0.
+        trajectories: its lives, by slot and number of the life; group 0, and no seed.
+        events: columns as in `EVENT_COLUMNS`, group 0.
+        is_over: the world's episode has ended; else there may be more of it.
+    """
+
+    world: int
+    number: int
+    trajectories: list[Trajectory]
+    events: dict[str, Array]
+    is_over: bool
+
+    @property
+    def agent_steps(self) -> int:
+        """Rows of all its trajectories."""
+        return sum(trajectory.num_steps for trajectory in self.trajectories)
+
+
+class EpisodeSink(Protocol):
+    """Takes what a recorder hands over."""
+
+    def __call__(self, episode: RecordedEpisode) -> None:
+        """Take it; its arrays are never changed again."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class _Life:
+    """A life, or a stretch of one, that is over: rows [first, last) of the block."""
+
+    agent: int
+    number: int
+    first: int
+    last: int
+    ending: Ending
+    final: dict[str, Array]
+
+
+@dataclass(slots=True)
+class _Worlds:
+    """Where each world stands; (N,) each, rows are those of the block.
+
+    Attributes:
+        begin: row of the first step of its episode; below 0 where that has been moved out.
+        first: first row that has not been handed over.
+        number: its episode.
+        agent_steps: recorded and not handed over.
+        is_active: it is recorded.
+        closed: lives that wait.
+    """
+
+    begin: Array
+    first: Array
+    number: Array
+    agent_steps: Array
+    is_active: Array
+    closed: list[list[_Life]]
+
+    @classmethod
+    def of(cls, num_worlds: int, *, num_active: int) -> _Worlds:
+        begin, first, number, agent_steps = (np.zeros(num_worlds, np.int64) for _ in range(4))
+        is_active = np.arange(num_worlds) < num_active
+        return cls(begin, first, number, agent_steps, is_active, [[] for _ in range(num_worlds)])
+
+
+class TrajectoryRecorder:
+    """Records a rollout from its first step on; set it as `rollout.recorder`.
+
+    Memory: at most twice `fragment_bytes` for each world, and what the sink keeps.
+
+    Attributes:
+        event_kinds: what the column `event.kind` counts.
+        fragment_steps: steps of a world that may wait.
+
+    Args:
+        rollout: what is recorded; no step has been made.
+        sink: takes the episodes.
+        num_active: how many worlds are recorded, the first ones; None = all.
+        fragment_bytes: a stretch of one world that is longer is handed over in several, each but the last one "cut".
+    """
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        *,
+        sink: EpisodeSink,
+        num_active: int | None = None,
+        fragment_bytes: int = FRAGMENT_BYTES,
+    ) -> None:
+        shape = rollout.returns.shape
+        self._rollout, self._sink = rollout, sink
+        self._events = RecordedEvents(rollout.environment, rollout.current)
+        self.event_kinds = self._events.kinds
+        row_bytes = sum(column[0, 0].nbytes for column in self._allocate(1).columns().values())
+        self.fragment_steps = max(1, fragment_bytes // row_bytes)
+        self._set_block(self._allocate(min(_FIRST_ROWS, 2 * self.fragment_steps)))
+        self._row = 0
+        self._worlds = _Worlds.of(shape[0], num_active=shape[0] if num_active is None else num_active)
+        self._life_row = np.full(shape, _NONE, np.int64)
+        self._life = np.zeros(shape, np.int64)
+
+    def _allocate(self, num_rows: int) -> RolloutBuffer:
+        environment = self._rollout.environment
+        return RolloutBuffer.allocate(
+            num_rows,
+            environment.num_worlds,
+            environment.num_agents,
+            observation_spaces=environment.observation_spaces,
+            action_space=environment.action_space,
+            has_action_mask=self._rollout.current.action_mask is not None,
+        )
+
+    def _set_block(self, block: RolloutBuffer) -> None:
+        self._block, self._columns = block, block.columns()
+
+    def agent_steps(self, world: int) -> int:
+        """Return how many agent-steps of a world are recorded and have not been handed over."""
+        return int(self._worlds.agent_steps[world])
+
+    def stop(self, world: int) -> None:
+        """Record nothing more of a world, and forget what has not been handed over."""
+        self._worlds.is_active[world] = False
+        self._worlds.closed[world] = []
+        self._life_row[world] = _NONE
+        self._events.pop(world)
+
+    def next_row(self) -> tuple[RolloutBuffer, int]:
+        """Return the buffer and the row that the next step is to be written to."""
+        return self._block, self._row
+
+    def take(self, buffer: RolloutBuffer, index: int, ended: Array) -> None:
+        """Take a step that stands in `buffer`; the rollout's `current` is what came after it.
+
+        Args:
+            buffer: the recorder's own (see `next_row`), or another, from which it is copied.
+            index: its row there.
+            ended: (N, A) bool, whose episode ended.
+
+        Raises:
+            EnvironmentFault: a world's next episode begins, and an agent's has not ended; or nobody says what was seen
+                last.
+        """
+        after, worlds, row = self._rollout.current, self._worlds, self._row
+        if buffer is not self._block:
+            for name, column in buffer.columns().items():
+                self._columns[name][row] = column[index]
+        acted = self._block.agent_mask[row] & worlds.is_active[:, None]
+        np.copyto(self._life_row, row, where=acted & (self._life_row < 0))
+        worlds.agent_steps += np.count_nonzero(acted, axis=1)
+        self._events.take(after, acted=acted.any(axis=1), steps=row - worlds.begin)
+        ended = ended & worlds.is_active[:, None]
+        self._row += 1
+        if np.count_nonzero(ended):
+            self._close(np.argwhere(ended), after.final_observations)
+        if np.count_nonzero(after.episode_starts):
+            for world in np.flatnonzero(after.episode_starts).tolist():
+                self._begin_episode(world)
+        long = worlds.is_active & (self._row - worlds.first >= self.fragment_steps)
+        if np.count_nonzero(long):
+            for world in np.flatnonzero(long).tolist():
+                self.cut(world)
+        if self._row == len(self._block.rewards):
+            self._make_room()
+
+    def _close(self, places: Array, finals: Observations | None) -> None:
+        """Note the lives that ended in the last row."""
+        row, environment = self._row - 1, self._rollout.environment
+        if finals is None:
+            world, agent = places[0]
+            raise EnvironmentFault(
+                f"environment '{environment.name}': the episode of world {world}, agent {agent} ended, but the step "
+                "has no final_observations"
+            )
+        for world, agent in places.tolist():
+            terminated = bool(self._block.terminations[row, world, agent])
+            values = self._block.bootstrap_values[row]
+            self._close_life(world, agent, "terminated" if terminated else "truncated", finals, values)
+            self._life_row[world, agent] = _NONE
+            self._life[world, agent] += 1
+
+    def _close_life(self, world: int, agent: int, ending: Ending, seen: Observations, values: Array) -> None:
+        final = {f"{FINAL_PREFIX}{name}": leaf[world, agent].copy() for name, leaf in seen.items()}
+        self._worlds.closed[world].append(
+            _Life(
+                agent=agent,
+                number=int(self._life[world, agent]),
+                first=int(self._life_row[world, agent]),
+                last=self._row,
+                ending=ending,
+                final={**final, "bootstrap_values": values[world, agent]},
+            )
+        )
+
+    def _begin_episode(self, world: int) -> None:
+        """Hand over the episode of a world that has ended, and begin the next one with the next row."""
+        worlds = self._worlds
+        if worlds.is_active[world]:
+            running = np.flatnonzero(self._life_row[world] >= 0)
+            if len(running):
+                raise EnvironmentFault(
+                    f"environment '{self._rollout.environment.name}': the next episode of world {world} begins, and "
+                    f"that of its agent {running[0]} has not ended"
+                )
+            self._hand_over(world, is_over=True)
+        worlds.number[world] += 1
+        worlds.begin[world] = self._row
+        self._life[world] = 0
+
+    def cut(self, world: int) -> None:
+        """Hand over what there is of a world; lives that go on are "cut", and go on in a stretch of their own."""
+        running = np.flatnonzero((self._life_row[world] >= 0) & (self._life_row[world] < self._row))
+        if len(running):
+            seen = self._rollout.current.observations
+            values = self._rollout.policy.values(seen)
+            for agent in running.tolist():
+                self._close_life(world, agent, "cut", seen, values)
+                self._life_row[world, agent] = self._row
+        if self._worlds.closed[world]:
+            self._hand_over(world, is_over=False)
+
+    def cut_all(self) -> None:
+        """Hand over what there is of every world; see `cut`."""
+        for world in np.flatnonzero(self._worlds.is_active).tolist():
+            self.cut(world)
+
+    def _hand_over(self, world: int, *, is_over: bool) -> None:
+        worlds = self._worlds
+        lives = sorted(worlds.closed[world], key=lambda life: (life.agent, life.number))
+        worlds.closed[world] = []
+        worlds.first[world] = self._row
+        worlds.agent_steps[world] = 0
+        self._sink(
+            RecordedEpisode(
+                world=world,
+                number=int(worlds.number[world]),
+                trajectories=[self._trajectory(world, life) for life in lives],
+                events=self._events.pop(world),
+                is_over=is_over,
+            )
+        )
+
+    def _trajectory(self, world: int, life: _Life) -> Trajectory:
+        rows = slice(life.first, life.last)
+        present = self._block.agent_mask[rows, world, life.agent]
+        wanted = slice(None) if present.all() else present
+        return Trajectory(
+            steps={
+                name: column[rows, world, life.agent][wanted].copy()
+                for name, column in self._columns.items()
+                if name not in _NOT_STEPS
+            },
+            final=life.final,
+            ending=life.ending,
+            agent=life.agent,
+            life=life.number,
+            start_step=life.first - int(self._worlds.begin[world]),
+        )
+
+    def _make_room(self) -> None:
+        """Move what waits to the front of the block, or take a block of twice the size where half of it waits."""
+        worlds = self._worlds
+        oldest = int(worlds.first[worlds.is_active].min(initial=self._row))
+        size = len(self._block.rewards)
+        before = self._columns
+        if oldest < size // 2:
+            self._set_block(self._allocate(min(2 * size, 2 * self.fragment_steps)))
+        for name, column in before.items():
+            self._columns[name][: self._row - oldest] = column[oldest : self._row]
+        self._row -= oldest
+        worlds.begin -= oldest
+        worlds.first -= oldest
+        self._life_row -= np.where(self._life_row >= 0, oldest, 0)
+        for life in (life for lives in worlds.closed for life in lives):
+            life.first -= oldest
+            life.last -= oldest
