@@ -292,7 +292,7 @@ def test_who_terminates_at_the_time_limit_is_not_truncated(toys) -> None:
 
 def test_a_truncated_agent_bootstraps_from_its_own_last_observation(toys) -> None:
     from townlet_core.policy.base import PolicyStep
-    from townlet_core.services.rollout import RolloutCaptureService
+    from townlet_core.services.capture import RolloutCaptureService
 
     class FirstNumber:
         noise_size = 0

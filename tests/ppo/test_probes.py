@@ -15,7 +15,7 @@ from townlet_core.policy.encoder import built_in_encoder
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.policy.weights import layout
-from townlet_core.services.rollout import RolloutCaptureService
+from townlet_core.services.capture import RolloutCaptureService
 from townlet_core.torch.heads import log_prob_and_entropy
 from townlet_core.torch.network import TorchNetwork
 from townlet_strategies_ppo.advantages import generalized_advantages

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from townlet_core.context import TrainingContext
 from townlet_core.errors import RunInterrupted
 from townlet_core.orchestrator.resolver import PluginResolver
-from townlet_core.services.rollout import Rollout, RolloutCaptureService, RolloutStatistics
+from townlet_core.services.capture import RolloutCaptureService
+from townlet_core.services.rollout import Rollout, RolloutStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """What every strategy may use: rollouts and evaluation, composed in `TrainingServices`."""
 
+from townlet_core.services.capture import RolloutCaptureService
 from townlet_core.services.evaluation import EvaluationService
-from townlet_core.services.rollout import RolloutCaptureService
 from townlet_core.services.services import TrainingServices
 
 __all__ = ["EvaluationService", "RolloutCaptureService", "TrainingServices"]

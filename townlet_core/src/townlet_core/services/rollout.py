@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from townlet_core.errors import EnvironmentFault
-from townlet_core.services.buffer import RolloutBuffer
 from townlet_core.services.noise import ActionNoise
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from townlet_core.arrays import Array
     from townlet_core.environments.vector import EnvironmentStep, VectorEnvironment
     from townlet_core.policy.base import Policy
+    from townlet_core.services.buffer import RolloutBuffer
     from townlet_core.services.recording import TrajectoryRecorder
 
 
@@ -162,43 +162,3 @@ class Rollout:
             )
         buffer.last_values[:] = self.policy.values(self.current.observations)
         return statistics
-
-
-class RolloutCaptureService:
-    """Starts rollouts; holds nothing between them."""
-
-    def start(
-        self,
-        environment: VectorEnvironment,
-        policy: Policy,
-        *,
-        seeds: int | Sequence[int],
-        purpose: str = "act",
-        deterministic: bool = False,
-    ) -> Rollout:
-        """Reset `environment` and return a rollout of `policy` in it.
-
-        Args:
-            environment: where to act; the caller closes it.
-            policy: who acts.
-            seeds: one seed for all worlds, or one for each.
-            purpose: the key under which action noise is drawn; two purposes share no numbers.
-            deterministic: take the most likely action instead of a sample.
-        """
-        return Rollout(environment, policy, seeds=seeds, purpose=purpose, deterministic=deterministic)
-
-    def allocate(self, rollout: Rollout, num_steps: int) -> RolloutBuffer:
-        """Return a buffer for `num_steps` steps of `rollout`.
-
-        Raises:
-            ConfigError: it does not fit into memory.
-        """
-        environment = rollout.environment
-        return RolloutBuffer.allocate(
-            num_steps,
-            environment.num_worlds,
-            environment.num_agents,
-            observation_spaces=environment.observation_spaces,
-            action_space=environment.action_space,
-            has_action_mask=rollout.current.action_mask is not None,
-        )

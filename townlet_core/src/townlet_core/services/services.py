@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from townlet_core.services.capture import RolloutCaptureService
 from townlet_core.services.evaluation import EvaluationService
-from townlet_core.services.rollout import RolloutCaptureService
 
 if TYPE_CHECKING:
     from townlet_core.config.root import SimulationConfig
