@@ -23,7 +23,7 @@ STAMP := $(VENV)/.setup-done
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 DISTRIBUTIONS := townlet_core townlet_strategies_bc townlet_strategies_ppo townlet_strategies_anneal
 SOURCES := $(addsuffix /src,$(DISTRIBUTIONS))
-DEV := build coverage editables hatchling hypothesis import-linter jsonschema mpe2 mypy pettingzoo pillow pytest pytest-timeout pytest-xdist ruff selenium stable-baselines3 types-PyYAML
+DEV := build coverage editables h5py hatchling hypothesis import-linter jsonschema minari mpe2 mypy pettingzoo pillow pytest pytest-timeout pytest-xdist ruff selenium stable-baselines3 types-PyYAML
 
 help:
 	@sed -n 's/^#   //p' Makefile

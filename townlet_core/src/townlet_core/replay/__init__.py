@@ -5,4 +5,5 @@
 - `writer`: `DatasetWriter`, shard by shard; what was finished when it is killed is a valid dataset
 - `dataset`: `Dataset`, memory-mapped and verified
 - `batches`: shuffled batches in bounded memory
+- `minari`: datasets of Minari, in and out
 """

@@ -225,7 +225,7 @@ class EpisodeEntry(Record):
 
     num_steps: Annotated[int, Field(ge=1, le=2**40)]
     group: Count = 0
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] | None = None
     agent: Count = 0
     life: Count = 0
     start_step: Count = 0
