@@ -228,7 +228,7 @@ class Shard:
         problems = []
         for entry in files:
             try:
-                _verify_file(self.path / entry.name, entry.bytes, entry.sha256, on_bytes)
+                verify_file(self.path / entry.name, entry.bytes, entry.sha256, on_bytes)
             except DatasetError as error:
                 problems.append(str(error))
         return problems
@@ -338,6 +338,7 @@ class Dataset:
                 row += entry.num_steps
             for name in (*steps, *finals):
                 shard.forget(name)
+            shard.unmap()  # each mapped file holds a descriptor, of which some systems allow 256
 
     def unmap(self) -> None:
         """Let go of all mapped files; views that somebody still holds stay valid."""
@@ -371,7 +372,15 @@ def _open(path: Path, size: int) -> int:
     return descriptor
 
 
-def _verify_file(path: Path, size: int, sha256: str, on_bytes: Callable[[int], None] | None) -> None:
+def verify_file(path: Path, size: int, sha256: str, on_bytes: Callable[[int], None] | None = None) -> None:
+    """Read a file and compare it with its size and SHA-256; raises `DatasetError`.
+
+    Args:
+        path: where it lies.
+        size: what it has to have. [bytes]
+        sha256: of its contents.
+        on_bytes: called with the bytes looked at since the last call.
+    """
     digest = hashlib.sha256()
     descriptor = _open(path, size)
     try:
