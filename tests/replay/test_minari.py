@@ -5,6 +5,7 @@ import json
 import sys
 import types
 import warnings
+from pathlib import Path
 
 import gymnasium
 import h5py
@@ -182,6 +183,14 @@ def test_native_to_minari_and_back_is_the_same_in_every_field(tmp_path):
     assert_same_trajectories(before, after)
     assert after.manifest.observation_spaces == before.manifest.observation_spaces
     assert after.manifest.action_space == before.manifest.action_space
+
+
+def test_a_relative_path_is_as_good(tmp_path, monkeypatch):
+    before = native(tmp_path / "one", [make_trajectory(5)])
+    monkeypatch.chdir(tmp_path)
+    assert export_minari(before, Path("new/out-v2")) == Path("new/out-v2/data")
+    assert minari.MinariDataset("new/out-v2/data").spec.dataset_id == "out-v2"
+    assert import_minari("new/out-v2", Path("again")).num_rows == 5
 
 
 def test_minari_itself_reads_what_was_written(tmp_path):

@@ -70,7 +70,8 @@ def export_minari(
     observation = _observation_space(dataset)
     if out.exists() and (not out.is_dir() or next(out.iterdir(), None) is not None):
         raise UsageError(f"{out} is not empty: choose another directory for the dataset")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    # Minari looks for the files of a relative path below that path.
+    temporary = out.resolve().with_name(f".{out.name}.{os.getpid()}.tmp")
     with storage_guard("write", out):
         try:
             temporary.mkdir(parents=True)
@@ -78,7 +79,7 @@ def export_minari(
             for path in (*(temporary / "data").iterdir(), temporary / "data", temporary):
                 _sync(path)
             DISK.rename(temporary, out)
-            DISK.sync_directory(out.parent)
+            DISK.sync_directory(temporary.parent)
         except BaseException:
             if temporary.exists():
                 delete_tree(temporary)
