@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "Train a policy.",
+    "capture": "Record what a policy does as a dataset.",
     "evaluate": "Run a trained policy and report its returns.",
     "replay": "Look into, check and curate recorded datasets.",
     "scenarios": "List the scenarios of the town, or show one.",

@@ -68,9 +68,8 @@ def evaluate_artefact(
     run_path = policy_path.parent
     resolver = PluginResolver(registry, trust_code=False)
     artefact = load_artefact(policy_path, encoders=resolver.encoder)
-    is_run = (run_path / RECORD_NAME).is_file() and (run_path / CONFIG_NAME).is_file()
-    loaded = _configuration(
-        run_path / CONFIG_NAME if is_run else None,
+    loaded = policy_configuration(
+        run_configuration(run_path),
         trained_in=artefact.document.provenance.environment,
         trust_config=trust_config,
         sets=sets,
@@ -99,7 +98,13 @@ def evaluate_artefact(
         )
 
 
-def _configuration(run_config: Path | None, *, trained_in: str, trust_config: bool, **given: Any) -> LoadedConfig:
+def run_configuration(run_path: Path) -> Path | None:
+    """Return the configuration of the run in `run_path`; None where there is no run."""
+    is_run = (run_path / RECORD_NAME).is_file() and (run_path / CONFIG_NAME).is_file()
+    return run_path / CONFIG_NAME if is_run else None
+
+
+def policy_configuration(run_config: Path | None, *, trained_in: str, trust_config: bool, **given: Any) -> LoadedConfig:
     """Return the configuration: that of the run where the environment is the run's own, else the defaults.
 
     Args:

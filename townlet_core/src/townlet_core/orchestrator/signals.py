@@ -18,10 +18,14 @@ class StopOnSignal:
 
     Args:
         announce: called once with a line for the user when a stop is asked for.
+        doing: what is done then, for that line.
     """
 
-    def __init__(self, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self, announce: Callable[[str], None], *, doing: str = "finishing this update and saving a checkpoint"
+    ) -> None:
         self.requested = False
+        self._doing = doing
         self._announce = announce
         self._previous: dict[int, Any] = {}
 
@@ -40,4 +44,4 @@ class StopOnSignal:
             raise KeyboardInterrupt
         self.requested = True
         name = signal.Signals(number).name
-        self._announce(f"{name}: finishing this update and saving a checkpoint; once more stops at once")
+        self._announce(f"{name}: {self._doing}; once more stops at once")

@@ -23,7 +23,9 @@ RESERVED: Final[Mapping[Kind, frozenset[str]]] = {
     "environment": frozenset({"town", "gymnasium", "pettingzoo", "python", "plugin"}),
     "encoder": frozenset({"flatten"}),
     "tracker": frozenset({"jsonl", "console"}),
-    "command": frozenset({"bench", "config", "doctor", "evaluate", "plugins", "replay", "runs", "scenarios", "train", "view"}),
+    "command": frozenset(
+        {"bench", "capture", "config", "doctor", "evaluate", "plugins", "replay", "runs", "scenarios", "train", "view"}
+    ),
 }
 """Plain names that always mean the built-in one; a plugin's is reached as ``plugin:DIST:NAME``."""
 
