@@ -16,7 +16,7 @@ def generate():
     return module
 
 
-@pytest.mark.parametrize("page", ["cli", "exit_codes"])
+@pytest.mark.parametrize("page", ["cli", "exit_codes", "findings"])
 def test_the_page_is_up_to_date(generate, page):
     path = getattr(generate, f"{page.upper()}_PAGE")
     assert path.read_text(encoding="utf-8") == getattr(generate, f"{page}_page")(), "run: python docs/generate.py"
