@@ -3,9 +3,11 @@
 - `sample`, `manifest`, `metrics`, `catalogue`: the files, as records that keep what they do not know
 - `vocabulary`: one action vocabulary over files whose ids are their own
 - `opening`: `open_legacy`, any of these files as a list of samples
-- `importing`, `exporting`: from and to a native dataset
+- `plan`, `importing`: to a native dataset
+- `exporting`: from a native dataset
 """
 
+from townlet_core.replay.legacy.importing import import_legacy
 from townlet_core.replay.legacy.opening import LegacyDataset, is_legacy, open_legacy
 
-__all__ = ["LegacyDataset", "is_legacy", "open_legacy"]
+__all__ = ["LegacyDataset", "import_legacy", "is_legacy", "open_legacy"]

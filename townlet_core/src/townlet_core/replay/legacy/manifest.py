@@ -44,11 +44,15 @@ class ManifestEntry:
     accepted: bool | None = None
     others: Mapping[str, JsonValue] = field(default_factory=dict)
 
-    def to_json(self, *, short: bool = True) -> JsonValue:
-        """Return the entry as a manifest has it; as the bare path where that says it all and `short` allows it."""
+    def values(self) -> dict[str, JsonValue]:
+        """Return it as an object of a manifest."""
         known = {name: getattr(self, name) for name in _KNOWN}
-        values = {name: value for name, value in known.items() if value is not None} | dict(self.others)
-        return self.sample if short and len(values) == 1 else values
+        return {name: value for name, value in known.items() if value is not None} | dict(self.others)
+
+    def to_json(self) -> JsonValue:
+        """Return it as a manifest has it: the bare path where that says it all."""
+        values = self.values()
+        return self.sample if len(values) == 1 else values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

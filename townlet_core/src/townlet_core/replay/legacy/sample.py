@@ -43,7 +43,8 @@ REQUIRED: dict[str, np.dtype[Any]] = {
 RIVALRY = ("rivalry_max", "rivalry_avoid_count")
 """Features that every sample has to have."""
 
-_ROW_AXES = {"map": 3, "features": 1}
+ROW_AXES = {"map": 3, "features": 1}
+"""Axes of one step of an array that has any; written without T where T is 1."""
 _KINDS = {"f": "floating-point numbers", "i": "whole numbers", "b": "truth values"}
 
 
@@ -121,7 +122,7 @@ class LegacySample:
         rows = {}
         for name, array in self.arrays.items():
             if name in REQUIRED:
-                full = array[None] if array.ndim == _ROW_AXES.get(name, -1) else array
+                full = array[None] if array.ndim == ROW_AXES.get(name, -1) else array
                 rows[name] = np.asarray(full, REQUIRED[name])
         return rows
 
@@ -189,7 +190,7 @@ def _check_arrays(specs: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], pa
             raise DatasetError(
                 f"{path}: '{name}' is {specs[name][0]}; {_KINDS[kind.kind]} are expected: write it as {kind}"
             )
-    for name, axes in _ROW_AXES.items():
+    for name, axes in ROW_AXES.items():
         if name in specs and len(specs[name][1]) not in (axes, axes + 1):
             raise DatasetError(
                 f"{path}: '{name}' has the shape {specs[name][1]}; expected (T,{'C,H,W' if axes == 3 else 'F'}), or "
@@ -202,7 +203,7 @@ def _check_lengths(shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
     lengths = {}
     for name in REQUIRED:
         if name in shapes:
-            shape, axes = shapes[name], _ROW_AXES.get(name)
+            shape, axes = shapes[name], ROW_AXES.get(name)
             if axes is None and len(shape) != 1:
                 raise DatasetError(f"{path}: '{name}' has the shape {shape}; expected one number for each step, (T,)")
             lengths[name] = 1 if axes == len(shape) else shape[0]
