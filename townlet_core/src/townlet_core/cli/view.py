@@ -11,7 +11,7 @@ from townlet_core.cli.state import CliState, pass_state
 
 
 @click.command(short_help="Watch a day of the town in a browser.")
-@click.argument("source", metavar="RUN_OR_SCENARIO")
+@click.argument("source", metavar="RUN_OR_SCENARIO_OR_CAPTURE")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -29,6 +29,7 @@ from townlet_core.cli.state import CliState, pass_state
 @click.option(
     "--world-ticks", "num_ticks", type=click.IntRange(1, 20_000), metavar="N", help="Ticks; by default an episode."
 )
+@click.option("--episode", type=click.IntRange(min=0), metavar="K", help="Which episode of a captured dataset.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a value of the environment section.")
 @pass_state
 def command(
@@ -42,15 +43,18 @@ def command(
     seed: int | None,
     policy: str | None,
     num_ticks: int | None,
+    episode: int | None,
     sets: tuple[str, ...],
 ) -> None:
     """Simulate one world once more and write a page that plays it: one file, which needs no network.
 
-    RUN_OR_SCENARIO is the directory of a run, the name of a scenario ('townlet scenarios' lists them), or a YAML file.
+    The argument is the directory of a run, the name of a scenario ('townlet scenarios' lists them), a YAML file, or
+    the directory of a dataset that 'townlet capture' has recorded, of which one episode is lived once more.
 
     \b
     townlet view default
     townlet view runs/20261123-064108-ppo-ab12 --seed 7 --out day.html
+    townlet view demos --episode 3
     """  # noqa: D301  (backslash-b is click's mark for lines that stay apart)
     from townlet_core.checkpoint.atomic import write_file
     from townlet_core.orchestrator.view import record_town
@@ -65,6 +69,7 @@ def command(
         policy=policy,
         seed=seed,
         num_ticks=num_ticks,
+        episode=episode,
         sets=sets,
         on_progress=_progress,
     )

@@ -37,3 +37,8 @@ class TrainingConfig(Settings):
     keep_checkpoints: int = Field(
         default=2, ge=1, le=1_000_000, description="Newest checkpoints that are kept. [checkpoints]"
     )
+    capture_rollouts: bool = Field(
+        default=False,
+        description="Whether what the strategy does while it learns is recorded as well, as a dataset in capture/ of "
+        "the run's directory.",
+    )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from townlet_core.runs.status import RunRecord
 
 RECORDED_PACKAGES = ("townlet-core", "numpy", "gymnasium", "torch")
-_NOT_COMPARED = ("tracking.", "training.runs_dir")
+_NOT_COMPARED = ("tracking.", "training.runs_dir", "training.capture_rollouts")
 _ABSENT = object()
 
 

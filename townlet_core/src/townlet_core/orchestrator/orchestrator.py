@@ -19,6 +19,7 @@ from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.session import RunSession
 from townlet_core.orchestrator.signals import StopOnSignal
 from townlet_core.orchestrator.stages import ChildStages
+from townlet_core.orchestrator.training_capture import captured_services
 from townlet_core.plugins.registry import Registry
 from townlet_core.policy.artefact import artefact_path, load_artefact
 from townlet_core.runs.layout import RunDirectory
@@ -140,9 +141,11 @@ class TrainingOrchestrator:
             session.recording(),
             session.tracking(context.resolver) as (telemetry, trackers),
             threadpool_limits(limits=context.num_threads),
+            captured_services(context, session.run.path) as services,
         ):
             running = stages.context = replace(
                 context,
+                services=services,
                 run=session.run,
                 telemetry=telemetry,
                 trackers=trackers,

@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import threadpool_limits
 
 from townlet_core.config.load import LoadedConfig, load_config
-from townlet_core.environments.town import TownEnvironment
 from townlet_core.errors import MissingInputError, UsageError
+from townlet_core.orchestrator.recorded_town import MOST_TICKS, recorded_environment
 from townlet_core.orchestrator.resolver import PluginResolver
+from townlet_core.orchestrator.view_capture import replay_capture
 from townlet_core.policy.artefact import artefact_path, load_artefact
 from townlet_core.policy.spec import PolicySpec
+from townlet_core.replay.dataset import is_dataset
 from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
 from townlet_core.services.rollout import Rollout
 from townlet_core.services.scripts import make_script
-from townlet_core.simulation.recording import RecordedTown, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from townlet_core.config.environment import EnvironmentConfig
+    from townlet_core.environments.town import TownEnvironment
     from townlet_core.plugins.registry import Registry
     from townlet_core.policy.base import Policy
+    from townlet_core.simulation.recording import Recording
 
 SCRIPTS = ("scripted", "random", "idle")
 """Policies that need no artefact."""
-MOST_TICKS = 20_000
-"""Longest recording; a page of more would be too large to open. [ticks]"""
 
 
 def record_town(
@@ -40,6 +40,7 @@ def record_town(
     policy: str | None = None,
     seed: int | None = None,
     num_ticks: int | None = None,
+    episode: int | None = None,
     sets: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Recording:
@@ -49,12 +50,14 @@ def record_town(
 
     Args:
         source: directory of a run (its policy and its configuration of the environment are meant), or a scenario: the
-            name of a shipped one, or a file.
+            name of a shipped one, or a file; or a dataset that was captured in the town, of which an episode is lived
+            once more.
         registry: the plugins, which may bring encoders.
         policy: who acts: a script of `SCRIPTS`, or the directory of a run or of an artefact. By default the run's own
             policy, in a scenario the script.
         seed: by default the scenario's.
         num_ticks: how many ticks; by default an episode, or `MOST_TICKS` of a longer one.
+        episode: number of the world-episode of a dataset; by default the first.
         sets: ``environment.key=value`` strings; they win over the run's configuration.
         on_progress: called with (ticks done, ticks in all).
 
@@ -62,8 +65,15 @@ def record_town(
         MissingInputError: there is no such run, scenario or policy.
         ConfigError: the scenario or a value is wrong.
         ArtefactError: the policy is damaged, or does not fit what agents see.
-        UsageError: the run is not one of the town.
+        UsageError: the run is not one of the town, or an argument says nothing here.
+        DatasetError: the dataset is damaged, or the simulation is another one now.
     """
+    if is_dataset(Path(source)):
+        if policy is not None or seed is not None or sets:
+            raise UsageError(f"{source} is a dataset: its own policy, seed and environment are shown, and no others")
+        return replay_capture(Path(source), episode=episode, num_ticks=num_ticks, on_progress=on_progress)
+    if episode is not None:
+        raise UsageError(f"{source} is no dataset: --episode chooses one of a captured dataset")
     is_run = Path(source).is_dir()
     if policy is None:
         policy = source if is_run else SCRIPTS[0]
@@ -71,7 +81,7 @@ def record_town(
     config = loaded.config.environment.model_copy(update={"num_worlds": 1, "worlds_per_shard": None})
     with (
         threadpool_limits(limits=loaded.config.training.num_threads),
-        closing(_recorded_environment(config, num_ticks)) as environment,
+        closing(recorded_environment(config, num_ticks)) as environment,
     ):
         town: Any = environment.town
         chosen, name = _policy(policy, environment, registry)
@@ -110,15 +120,6 @@ def _scenario(source: str) -> str:
     if len(path.parts) > 1 and not path.exists():
         raise MissingInputError(f"there is no run and no scenario file {path}")
     return source
-
-
-def _recorded_environment(config: EnvironmentConfig, num_ticks: int | None) -> TownEnvironment:
-    """Return a town of one world that keeps what happens; its episode is at least `num_ticks` long."""
-    environment = TownEnvironment(config, num_worlds=1)
-    plain = environment.town
-    length = max(num_ticks or 0, plain.num_ticks)
-    environment.town = RecordedTown(plain.config, plain.scenario, 1, num_ticks=length)
-    return environment
 
 
 def _policy(name: str, environment: TownEnvironment, registry: Registry) -> tuple[Policy, str]:

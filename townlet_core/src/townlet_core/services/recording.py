@@ -137,6 +137,7 @@ class TrajectoryRecorder:
         self._worlds = _Worlds.of(shape[0], num_active=shape[0] if num_active is None else num_active)
         self._life_row = np.full(shape, _NONE, np.int64)
         self._life = np.zeros(shape, np.int64)
+        self._last: tuple[Observations, Array] | None = None
 
     def _allocate(self, num_rows: int) -> RolloutBuffer:
         environment = self._rollout.environment
@@ -180,6 +181,7 @@ class TrajectoryRecorder:
                 last.
         """
         after, worlds, row = self._rollout.current, self._worlds, self._row
+        self._last = None
         if buffer is not self._block:
             for name, column in buffer.columns().items():
                 self._columns[name][row] = column[index]
@@ -245,12 +247,25 @@ class TrajectoryRecorder:
         worlds.begin[world] = self._row
         self._life[world] = 0
 
+    def pause(self, values: Array) -> None:
+        """Keep what the agents see now: there may be no environment any more when the recording is cut here.
+
+        Args:
+            values: (N, A) float32, of what they see.
+        """
+        self._last = {name: leaf.copy() for name, leaf in self._rollout.current.observations.items()}, values.copy()
+
+    def _seen_last(self) -> tuple[Observations, Array]:
+        if self._last is None:
+            self.pause(self._rollout.policy.values(self._rollout.current.observations))
+            assert self._last is not None
+        return self._last
+
     def cut(self, world: int) -> None:
         """Hand over what there is of a world; lives that go on are "cut", and go on in a stretch of their own."""
         running = np.flatnonzero((self._life_row[world] >= 0) & (self._life_row[world] < self._row))
         if len(running):
-            seen = self._rollout.current.observations
-            values = self._rollout.policy.values(seen)
+            seen, values = self._seen_last()
             for agent in running.tolist():
                 self._close_life(world, agent, "cut", seen, values)
                 self._life_row[world, agent] = self._row

@@ -161,4 +161,6 @@ class Rollout:
                 f"{self.environment.num_worlds} worlds; there is nothing to learn from"
             )
         buffer.last_values[:] = self.policy.values(self.current.observations)
+        if self.recorder is not None:
+            self.recorder.pause(buffer.last_values)
         return statistics
