@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -248,6 +249,64 @@ def town_score(
         for policy in policies or SCRIPTS
     ]
     _print("town-score", rows, as_json=as_json)
+
+
+@command.command("replay")
+@click.option(
+    "--sizes",
+    type=click.IntRange(1, 1_000_000),
+    multiple=True,
+    default=(40, 4000),
+    show_default=True,
+    help="Sizes of the dataset, in MB; repeatable.",
+)
+@click.option("--epochs", type=click.IntRange(1, 1000), default=1, show_default=True, help="Passes over the data.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="Where the datasets are written, and deleted again; by default the system's place for such files.",
+)
+@_json
+def replay(*, sizes: tuple[int, ...], epochs: int, directory: Path | None, as_json: bool) -> None:
+    """Speed and peak memory of cloning from small and large datasets, and the time of looking at them.
+
+    Each training is a process of its own; every row is read at least once, in shuffled order. Peaks count the program
+    and its libraries as well; resident memory includes mapped pages of the dataset.
+    """
+    from townlet_core.bench.replay import measure_replay
+
+    _print("replay", measure_replay(sizes, epochs=epochs, directory=directory), as_json=as_json)
+
+
+@command.command("clone")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 100_000),
+    multiple=True,
+    default=(1, 3, 10, 30),
+    show_default=True,
+    help="Demonstrated days, each of one world; repeatable.",
+)
+@click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Seeds 0 to N-1.")
+@click.option(
+    "--variant",
+    type=click.Choice(["hybrid", "full", "compact"]),
+    default="compact",
+    show_default=True,
+    help="What agents see.",
+)
+@click.option(
+    "--worlds", type=click.IntRange(2, 65536), default=32, show_default=True, help="Days that a clone is scored on."
+)
+@_json
+@pass_state
+def clone(state: CliState, *, days: tuple[int, ...], seeds: int, variant: str, worlds: int, as_json: bool) -> None:
+    """How well policies cloned from the town's script do what it does, by the number of demonstrated days."""
+    from townlet_core.bench.clone import measure_clones
+
+    rows = measure_clones(state.registry, days=days, seeds=seeds, variant=variant, score_worlds=worlds)
+    _print("clone", rows, as_json=as_json)
 
 
 def _print(subject: str, rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
