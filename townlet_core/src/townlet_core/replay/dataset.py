@@ -66,7 +66,7 @@ def read_manifest(path: Path) -> DatasetManifest:
 
 
 def _read_manifest(path: Path) -> tuple[DatasetManifest, str]:
-    if not is_dataset(path):
+    if not os.path.lexists(path / DATASET_NAME):  # what lies there and is no file is looked at below
         reason = f"has no {DATASET_NAME}" if path.is_dir() else "does not exist" if not path.exists() else "is a file"
         raise MissingInputError(f"{path} is not a dataset: it {reason}")
     data = read_file(path / DATASET_NAME, MAX_DATASET_BYTES, DatasetError)
@@ -113,15 +113,19 @@ class Shard:
         first_row: number of its first row, counted over all shards.
     """
 
-    def __init__(self, path: Path, entry: ShardEntry, columns: dict[str, ColumnSpec], first_row: int) -> None:
+    def __init__(
+        self, path: Path, entry: ShardEntry, columns: dict[str, ColumnSpec], first_row: int, num_sources: int
+    ) -> None:
         self.path, self.entry, self.first_row = path, entry, first_row
-        self._columns = columns
+        self._columns, self._num_sources = columns, num_sources
         self._maps: dict[str, tuple[mmap.mmap, Array]] = {}
 
     @cached_property
     def files(self) -> Manifest:
         """The shard's manifest; raises `DatasetError` where it is not the one that the dataset names."""
         path = self.path / MANIFEST_NAME
+        if self.path.is_symlink():
+            raise DatasetError(f"{self.path} is a link; a shard lies in the directory of its dataset")
         data = read_file(path, MAX_MANIFEST_BYTES, DatasetError)
         if hashlib.sha256(data).hexdigest() != self.entry.sha256:
             raise DatasetError(f"{path} is damaged: its contents do not match the SHA-256 in {DATASET_NAME}")
@@ -133,6 +137,9 @@ class Shard:
         for name in (EPISODES_NAME, *(column.file for column in self._columns.values())):
             if name not in names:
                 raise DatasetError(f"{path} does not name {name}")
+        num_bytes = sum(entry.bytes for entry in manifest.files)
+        if num_bytes != self.entry.num_bytes:
+            raise DatasetError(f"{path} names {num_bytes} bytes in all; {DATASET_NAME} says {self.entry.num_bytes}")
         return manifest
 
     def entries(self) -> list[EpisodeEntry]:
@@ -149,6 +156,9 @@ class Shard:
                 f"{path} has {len(entries)} episodes of {rows} rows in all; {DATASET_NAME} says "
                 f"{self.entry.num_episodes} of {self.entry.num_rows}"
             )
+        source = max(entry.source for entry in entries)
+        if source >= max(1, self._num_sources):
+            raise DatasetError(f"{path} names source {source}; {DATASET_NAME} lists {self._num_sources}")
         return entries
 
     def _promised(self, name: str) -> tuple[int, str]:
@@ -185,7 +195,10 @@ class Shard:
         finally:
             os.close(descriptor)
         _check_header(path, mapped[: size - num_bytes], shape, spec.kind)
-        array = np.frombuffer(mapped, spec.kind, math.prod(shape), size - num_bytes).reshape(shape)
+        try:
+            array = np.frombuffer(mapped, spec.kind, math.prod(shape), size - num_bytes).reshape(shape)
+        except ValueError as error:  # nothing, times more than an array may have
+            raise DatasetError(f"{path} cannot have the shape {shape}: {error}") from error
         return mapped, array
 
     def forget(self, name: str, first: int = 0, last: int | None = None) -> None:
@@ -259,7 +272,7 @@ class Dataset:
         self.shards: list[Shard] = []
         self.num_rows = 0
         for entry in self.manifest.shards:
-            self.shards.append(Shard(path / entry.name, entry, columns, self.num_rows))
+            self.shards.append(Shard(path / entry.name, entry, columns, self.num_rows, len(self.manifest.sources)))
             self.num_rows += entry.num_rows
         self.num_episodes = sum(shard.entry.num_episodes for shard in self.shards)
         if not self.shards:

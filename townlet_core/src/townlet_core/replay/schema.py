@@ -9,11 +9,23 @@ Legend: R rows (agent-steps), E episodes, V events.
 
 from __future__ import annotations
 
+import json
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, field_validator
+from gymnasium import spaces
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from townlet_core.checkpoint.manifest import is_plain_name
 from townlet_core.errors import ConfigError, DatasetError
@@ -21,8 +33,6 @@ from townlet_core.spaces import space_from_json, spaces_from_json
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from gymnasium import spaces
 
 DATASET_NAME, EPISODES_NAME = "dataset.json", "episodes.json"
 MAX_DATASET_BYTES = 64 << 20
@@ -36,6 +46,19 @@ DTYPES = get_args(DType)
 Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Text = Annotated[str, Field(max_length=4096)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    """Return a JSON value; raises `ValueError` for infinities and NaN, which parsers let pass and JSON has not."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _finite(part)
+    return value
+
+
+Json = Annotated[JsonValue, AfterValidator(_finite)]
 
 
 class Record(BaseModel):
@@ -95,7 +118,7 @@ class Source(Record):
 
     kind: Literal["capture", "training", "import"]
     environment: Text = ""
-    environment_config: dict[str, JsonValue] = Field(default_factory=dict)
+    environment_config: dict[str, Json] = Field(default_factory=dict)
     scenario: Text = ""
     scenario_digest: Digest = ""
     policy: Text = ""
@@ -120,7 +143,7 @@ class Parent(Record):
     path: Text
     digest: Digest
     operation: Text
-    options: dict[str, JsonValue] = Field(default_factory=dict)
+    options: dict[str, Json] = Field(default_factory=dict)
 
 
 class ShardEntry(Record):
@@ -161,8 +184,8 @@ class DatasetManifest(Record):
     """
 
     schema_version: Literal[1] = 1
-    observations: dict[str, dict[str, JsonValue]] = Field(min_length=1)
-    action: dict[str, JsonValue]
+    observations: dict[str, dict[str, Json]] = Field(min_length=1)
+    action: dict[str, Json]
     action_names: tuple[Text, ...] = ()
     feature_names: dict[str, tuple[Text, ...]] = Field(default_factory=dict)
     event_kinds: tuple[Text, ...] = ()
@@ -236,9 +259,10 @@ class EpisodeEntry(Record):
     split: Annotated[str, Field(max_length=64)] = ""
     accepted: bool = True
     tags: tuple[Annotated[str, Field(max_length=256)], ...] = ()
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    metadata: dict[str, Json] = Field(default_factory=dict)
 
 
+_LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _ENTRIES = TypeAdapter(list[EpisodeEntry], config=ConfigDict(strict=True))
 
 
@@ -260,9 +284,10 @@ def parse_manifest(data: bytes, path: Path) -> DatasetManifest:
     """
     try:
         manifest = DatasetManifest.model_validate_json(data)
+        json.loads(data, object_pairs_hook=_without_repeats)
         _check_columns(manifest)
     except ValidationError as error:
-        raise DatasetError(f"{path}: {_first_problem(error)}") from error
+        raise DatasetError(f"{path}: {first_problem(error)}") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise DatasetError(f"{path}: {error}") from error
     return manifest
@@ -273,15 +298,37 @@ def parse_entries(data: bytes, path: Path) -> list[EpisodeEntry]:
     try:
         return _ENTRIES.validate_json(data)
     except ValidationError as error:
-        raise DatasetError(f"{path}: {_first_problem(error)}") from error
+        raise DatasetError(f"{path}: {first_problem(error)}") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise DatasetError(f"{path}: {error}") from error
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Return the first thing that is wrong, with its place, in one short line."""
     problem = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else problem["msg"]
+    place, text = ".".join(str(part) for part in problem["loc"])[:300], problem["msg"][:500]
+    return f"{place}: {text}" if place else text
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; raises `ValueError` for a key that stands twice: readers differ on which of them counts."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key '{twice[:200]}' stands twice in one object")
+    return values
+
+
+def _check_leaf(column: ColumnSpec, space: spaces.Space[Any]) -> None:
+    name = column.name
+    if not isinstance(space, _LEAVES):
+        reason = f"the space of '{name}' is a {type(space).__name__}, which has no single column"
+        raise ValueError(reason)  # noqa: TRY004  (what is wrong is a file, as with the other checks)
+    if column.shape != tuple(space.shape or ()):
+        raise ValueError(f"column '{name}' has rows of shape {column.shape}, and its space {space.shape}")
+    if name != "actions" and column.kind != np.dtype(space.dtype):
+        raise ValueError(f"column '{name}' is {column.dtype}, and its space {space.dtype}")
 
 
 def _check_columns(manifest: DatasetManifest) -> None:
@@ -295,11 +342,7 @@ def _check_columns(manifest: DatasetManifest) -> None:
     for name, space in (*manifest.observation_spaces.items(), ("actions", manifest.action_space)):
         if name not in steps:
             raise ValueError(f"there is no column '{name}'")
-        column = steps[name]
-        if column.shape != tuple(space.shape or ()):
-            raise ValueError(f"column '{name}' has rows of shape {column.shape}, and its space {space.shape}")
-        if name != "actions" and column.kind != np.dtype(space.dtype):
-            raise ValueError(f"column '{name}' is {column.dtype}, and its space {space.dtype}")
+        _check_leaf(steps[name], space)
     for name in ("rewards", "terminations", "truncations", "log_probs", "values"):
         if name in steps and steps[name].shape != ():
             raise ValueError(f"column '{name}' has rows of shape {steps[name].shape}, expected one number")

@@ -10,6 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from pydantic import ValidationError
 
 from townlet_core.checkpoint.atomic import clean_leftovers, delete_tree, write_directory, write_file
 from townlet_core.checkpoint.filesystem import DISK, FileSystem, storage_guard
@@ -26,6 +27,7 @@ from townlet_core.replay.schema import (
     ShardEntry,
     Source,
     entries_bytes,
+    first_problem,
     manifest_bytes,
     parse_manifest,
 )
@@ -156,7 +158,11 @@ class DatasetWriter:
             raise DatasetError(f"{self.path}: {_difference(self._columns, columns)}")
         if not trajectory.source < max(1, len(self._sources)):
             raise DatasetError(f"{self.path}: episode {self.num_episodes} names source {trajectory.source} of none")
-        self._entries.append(trajectory.entry())
+        try:
+            entry = trajectory.entry()
+        except ValidationError as error:
+            raise DatasetError(f"{self.path}: episode {self.num_episodes}: {first_problem(error)}") from error
+        self._entries.append(entry)
         self._waiting.append(trajectory)
         self.num_episodes += 1
         self.num_rows += trajectory.num_steps
