@@ -4,10 +4,13 @@
 - `vocabulary`: one action vocabulary over files whose ids are their own
 - `opening`: `open_legacy`, any of these files as a list of samples
 - `plan`, `importing`: to a native dataset
-- `exporting`: from a native dataset
+- `actions`, `restoring`, `exporting`: from a native dataset
+- `writing`, `rewriting`: a directory of the earlier format, from samples in memory or from another one
 """
 
+from townlet_core.replay.legacy.exporting import export_legacy
 from townlet_core.replay.legacy.importing import import_legacy
 from townlet_core.replay.legacy.opening import LegacyDataset, is_legacy, open_legacy
+from townlet_core.replay.legacy.rewriting import rewrite_legacy
 
-__all__ = ["LegacyDataset", "import_legacy", "is_legacy", "open_legacy"]
+__all__ = ["LegacyDataset", "export_legacy", "import_legacy", "is_legacy", "open_legacy", "rewrite_legacy"]
