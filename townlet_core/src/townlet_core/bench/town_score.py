@@ -19,10 +19,10 @@ from townlet_core.bench.town import VIEWS
 from townlet_core.config.environment import EnvironmentConfig
 from townlet_core.config.town import TownConfig
 from townlet_core.environments.town import TownEnvironment, town_spaces
-from townlet_core.orchestrator.evaluate import episode_seeds
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.policy.artefact import PolicyArtefact, artefact_path, load_artefact
 from townlet_core.policy.spec import PolicySpec
+from townlet_core.services.evaluation import episode_seeds
 from townlet_core.services.rollout import Rollout
 from townlet_core.services.scripts import make_script
 from townlet_core.spaces import flatten_space

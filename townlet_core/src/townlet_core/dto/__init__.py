@@ -1,11 +1,15 @@
 """What the user gets: frozen, versioned results."""
 
 from townlet_core.dto.base import ArtefactReference, ResultBase, TrainingResultBase
+from townlet_core.dto.bc import ActionMetrics, BCTelemetry, BCTrainingResultDTO
 from townlet_core.dto.evaluation import EpisodeResult, EvaluationResultDTO
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO
 
 __all__ = [
+    "ActionMetrics",
     "ArtefactReference",
+    "BCTelemetry",
+    "BCTrainingResultDTO",
     "EpisodeResult",
     "EvaluationResultDTO",
     "PPOTelemetry",

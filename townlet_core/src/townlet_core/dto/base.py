@@ -36,7 +36,9 @@ class TrainingResultBase(ResultBase):
     )
 
 
-CLOCK_FIELDS = frozenset({"duration_sec", "epoch_duration_sec", "steps_per_sec", "log_stream_offset"})
+CLOCK_FIELDS = frozenset(
+    {"duration_sec", "epoch_duration_sec", "steps_per_sec", "samples_per_sec", "log_stream_offset"}
+)
 """Fields that measure time or place in a file: left out wherever two runs are compared for equality."""
 
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from townlet_core import randomness
 from townlet_core.config.load import LoadedConfig, load_config
 from townlet_core.errors import ConfigError
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.policy.artefact import artefact_path, load_artefact
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
-from townlet_core.services.evaluation import EvaluationService
+from townlet_core.services.evaluation import EvaluationService, episode_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
     from townlet_core.plugins.registry import Registry
 
 MOST_WORLDS = 64
-
-
-def episode_seeds(seed: int, count: int) -> list[int]:
-    """Return `count` seeds drawn from `seed`; a longer list begins with the shorter one."""
-    return [randomness.integer_seed(randomness.key(seed, "evaluation", index))[0] for index in range(count)]
 
 
 def evaluate_artefact(

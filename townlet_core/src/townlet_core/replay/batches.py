@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from townlet_core import randomness
+from townlet_core.arrays import aligned_empty
 from townlet_core.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -116,7 +117,10 @@ class BatchReader:
         self._is_loaded = False
         size = min(self.num_rows, window_rows + int(self._blocks.count.max()))
         self._window = {name: np.empty((size, *shape), kind) for name, (shape, kind) in shapes.items()}
-        self._batch = {name: np.empty((batch_size, *shape), kind) for name, (shape, kind) in shapes.items()}
+        self._batch = {  # aligned, because the last bits of a small product depend on where its operands lie
+            name: aligned_empty(batch_size * math.prod(shape), kind).reshape(batch_size, *shape)
+            for name, (shape, kind) in shapes.items()
+        }
 
     def epoch(self, number: int, *, first_batch: int = 0) -> Iterator[dict[str, Array]]:
         """Yield the batches of epoch `number` from `first_batch` on.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from townlet_core import randomness
 from townlet_core.dto.evaluation import EpisodeResult, EvaluationResultDTO
 from townlet_core.errors import EnvironmentFault, UsageError
 from townlet_core.services.rollout import Rollout
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 
 DEFAULT_MAX_STEPS = 100_000
+
+
+def episode_seeds(seed: int, count: int) -> list[int]:
+    """Return `count` seeds drawn from `seed`; a longer list begins with the shorter one."""
+    return [randomness.integer_seed(randomness.key(seed, "evaluation", index))[0] for index in range(count)]
 
 
 class EvaluationService:
