@@ -11,6 +11,7 @@ from townlet_core.errors import suggestion
 SUBCOMMANDS = {
     "summary": ("replay_summary", "Tell what is in a dataset."),
     "validate": ("replay_validate", "Check a dataset, and explain what is wrong with it."),
+    "curate": ("replay_curate", "Filter, split and join datasets into a new one."),
 }
 """Name -> module in this package that has it as `<name>_command`, and its line in the help."""
 
