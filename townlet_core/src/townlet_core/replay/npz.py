@@ -68,8 +68,12 @@ _Spec = tuple[np.dtype[Any], tuple[int, ...]]
 
 def _members(data: bytes, path: Path, names: Collection[str] | None) -> dict[str, tuple[_Spec, Array | None]]:
     with dataset_guard(path):
-        _check_directory(data, path)
+        count = _check_directory(data, path)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if len(archive.infolist()) != count:
+                raise DatasetError(
+                    f"{path} is damaged: it promises {count} members and lists {len(archive.infolist())}"
+                )
             _check_members(archive.infolist(), len(data), path)
             found: dict[str, tuple[_Spec, Array | None]] = {}
             for member in archive.infolist():
@@ -90,8 +94,8 @@ def _members(data: bytes, path: Path, names: Collection[str] | None) -> dict[str
             return found
 
 
-def _check_directory(data: bytes, path: Path) -> None:
-    """Check the end of the archive, so that its list of members cannot be larger than what is allowed.
+def _check_directory(data: bytes, path: Path) -> int:
+    """Return how many members the end of the archive promises; it is checked that their list has no more than that.
 
     `zipfile` makes an object for each entry before it can be asked how many there are.
     """
@@ -106,11 +110,10 @@ def _check_directory(data: bytes, path: Path) -> None:
         raise DatasetError(f"{path} is written like an archive of more than 4 GiB")
     if count > MAX_MEMBERS or size > _MAX_DIRECTORY:
         raise DatasetError(f"{path} lists {count} members in {size} bytes; at most {MAX_MEMBERS} are read")
+    return int(count)
 
 
 def _check_members(members: list[zipfile.ZipInfo], num_bytes: int, path: Path) -> None:
-    if len(members) > MAX_MEMBERS:
-        raise DatasetError(f"{path} has {len(members)} members; at most {MAX_MEMBERS} are read")
     seen: set[str] = set()
     for member in members:
         name = member.filename
