@@ -74,8 +74,8 @@ def replay_capture(
                 agent = int(wrong.argmax())
                 raise DatasetError(
                     f"{path}: episode {group} cannot be shown: in tick {tick + 1} agent {agent} earns "
-                    f"{earned[agent]:g}, and {rewards[tick, agent]:g} was recorded; the simulation has changed since, or "
-                    "lives of this episode were left out of the dataset"
+                    f"{earned[agent]:g}, and {rewards[tick, agent]:g} was recorded; the simulation has changed since, "
+                    "or lives of this episode were left out of the dataset"
                 )
             if on_progress is not None:
                 on_progress(tick + 1, total)

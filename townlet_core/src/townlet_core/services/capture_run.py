@@ -39,7 +39,7 @@ class CapturePlan:
     """How much to record, and what to say of it.
 
     Attributes:
-        seeds: seed of each world-episode, in order; as many as are asked for.
+        seeds: seed of each world-episode, in order, without end: some may be asked for in vain.
         episodes: world-episodes; None where `agent_steps` says how much.
         agent_steps: stop after the first step of a world with which so many are written; None = whole episodes.
         first_group: number of the first world-episode.
@@ -193,6 +193,8 @@ class CaptureRun:
         self._forget_waiting()
 
     def _take(self, episode: RecordedEpisode) -> None:
+        if self._is_done():  # another world's in the step that was the last one
+            return
         group = self._first + episode.world
         if episode.is_over:
             self._recorder.stop(episode.world)
