@@ -166,7 +166,7 @@ def test_an_episode_that_does_not_end_is_a_fault_that_says_what_to_set(tmp_path)
     endless = LivesEnvironment(2, endless=True)
     with pytest.raises(EnvironmentFault, match=r"seed 3 has not ended after 50 steps; set environment.max_episode"):
         capture(tmp_path / "d", endless, StepPolicy(), episodes=2, max_steps=50)
-    capture(tmp_path / "e", LivesEnvironment(2, endless=True), StepPolicy(), agent_steps=50, max_steps=50)
+    capture(tmp_path / "e", LivesEnvironment(2, endless=True), StepPolicy(), agent_steps=150, max_steps=1)
 
 
 def test_an_episode_in_which_nobody_is_present_is_a_fault(tmp_path):

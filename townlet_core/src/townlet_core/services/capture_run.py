@@ -46,7 +46,7 @@ class CapturePlan:
         source: place of the source in the dataset.
         tags: of every trajectory.
         deterministic: take the most likely action instead of a sample.
-        max_steps: steps after which an episode that has not ended is an error.
+        max_steps: steps after which an episode that has not ended is an error; `agent_steps` more where they are given.
         fragment_bytes: see `TrajectoryRecorder`.
         waiting_bytes: how much may wait for episodes of earlier seeds.
     """
@@ -173,7 +173,7 @@ class CaptureRun:
         self._recorder = rollout.recorder = TrajectoryRecorder(
             rollout, sink=self._take, num_active=len(seeds), fragment_bytes=plan.fragment_bytes
         )
-        for _ in range(plan.max_steps):
+        for _ in range(plan.max_steps + (plan.agent_steps or 0)):
             acted, ended, _ = rollout.step()
             self._steps_made += int(np.count_nonzero(acted))
             if np.count_nonzero(ended):
@@ -188,7 +188,7 @@ class CaptureRun:
         else:
             raise EnvironmentFault(
                 f"environment '{self._environment.name}': seed {self._seed(self._head)} has not ended after "
-                f"{plan.max_steps:,} steps; set environment.max_episode_steps"
+                f"{plan.max_steps + (plan.agent_steps or 0):,} steps; set environment.max_episode_steps"
             )
         self._forget_waiting()
 
