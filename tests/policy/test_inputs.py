@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from townlet_core.policy.encoder import FlattenEncoder
-from townlet_core.policy.inputs import Moments, empty_normalizer, input_shapes, prepare
+from townlet_core.policy.inputs import Moments, empty_normalizer, input_shapes, prepare, prepare_into
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.policy.weights import initial_weights
@@ -105,3 +105,26 @@ def test_acting_does_not_change_the_normaliser():
     policy.act({"observation": rows + 100}, None, np.ones((8, 1), bool), np.zeros((8, 1, 1)))
     assert policy.normalizer["observation"] is before
     assert policy.values({"observation": rows}).tobytes() == first.tobytes()
+
+def test_what_is_written_into_memory_is_what_prepare_returns_bit_for_bit():
+    rng = np.random.default_rng(0)
+    cases = {
+        "floats": (spaces.Box(-1, 1, (3,), np.float32), rng.normal(size=(5, 3)).astype(np.float32)),
+        "doubles": (spaces.Box(-1, 1, (3,), np.float64), rng.normal(size=(5, 3))),
+        "bytes": (spaces.Box(0, 255, (2, 3), np.uint8), rng.integers(0, 256, (5, 2, 3), np.uint8)),
+        "words": (spaces.Box(0, 60_000, (2,), np.uint16), rng.integers(0, 60_000, (5, 2)).astype(np.uint16)),
+        "large words": (spaces.Box(0, 4e9, (2,), np.uint32), rng.integers(0, 2**31, (5, 2)).astype(np.uint32)),
+        "signed": (spaces.Box(-5, 5, (2,), np.int32), rng.integers(-5, 5, (5, 2)).astype(np.int32)),
+        "choice": (spaces.Discrete(4), rng.integers(0, 4, 5)),
+        "choices": (spaces.MultiDiscrete([2, 3]), np.stack([rng.integers(0, 2, 5), rng.integers(0, 3, 5)], 1)),
+        "flags": (spaces.MultiBinary(3), rng.integers(0, 2, (5, 3)).astype(np.int8)),
+        "one number": (spaces.Box(-1, 1, (), np.float32), rng.normal(size=5).astype(np.float32)),
+    }
+    moments = Moments(9.0, np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 0.5]))
+    for name, (space, values) in cases.items():
+        for known in (None, moments) if name == "floats" else (None,):
+            prepared = prepare({name: space}, {name: values}, {} if known is None else {name: known})[name]
+            wide = np.full((5, prepared[0].size + 2), np.nan, np.float32)
+            prepare_into(space, values, known, wide[:, 1:-1])
+            assert np.array_equal(wide[:, 1:-1], prepared.reshape(5, -1)), name
+            assert np.isnan(wide[:, [0, -1]]).all()

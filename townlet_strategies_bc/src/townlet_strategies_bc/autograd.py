@@ -5,7 +5,7 @@ Legend: B rows, P parameters.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,8 +25,8 @@ class AutogradGradient:
         self._weights = network.shard_weights(1)
         self._device = network.parameters.device
 
-    def __call__(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return d loss / d parameters (P,), and the sums that `optimizer.SUMS` names, both on the device."""
+    def __call__(self, batch: Batch) -> tuple[Any, Any]:
+        """Return d loss / d parameters (P,), and the sums that `optimizer.SUMS` names; tensors unless on the CPU."""
         network, terms = self._network, self._terms
         outputs = network(self._weights, self._inputs(batch))
         mask = None if batch.action_mask is None else self._on_device(batch.action_mask)
@@ -38,7 +38,8 @@ class AutogradGradient:
         total = loss + terms.value_coef * value_loss
         sums = [total.detach(), value_loss.detach(), right.sum(), torch.full_like(loss, batch.count)]
         gradient = network.gradient(total / batch.count, self._weights)
-        return gradient, torch.stack([number.to(torch.float64) for number in sums])
+        report = torch.stack([number.to(torch.float64) for number in sums])
+        return (gradient.numpy(), report.numpy()) if self._device.type == "cpu" else (gradient, report)
 
     def outputs(self, batch: Batch) -> tuple[Array, Array]:
         """Return logits or means (B, K) and values (B,)."""

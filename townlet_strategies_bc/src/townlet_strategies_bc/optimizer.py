@@ -93,15 +93,15 @@ class HostOptimizer:
 
     def step(self, gradient: Any, sums: Any, *, learning_rate: float) -> None:
         """Take one step; see `Optimizer.step`."""
-        slopes = np.asarray(gradient)
-        norm = clip_norm(slopes[self._parts["policy"]] if len(self._parts) == 1 else slopes, self._max_grad_norm)
+        trained = gradient[self._parts["policy"]] if len(self._parts) == 1 else gradient
+        norm = clip_norm(trained, self._max_grad_norm)
         totals = self._totals
-        totals[: len(SUMS)] += np.asarray(sums)
+        totals[: len(SUMS)] += sums
         totals[-3] += norm
         totals[-2] += 1.0
         totals[-1] = norm if norm > totals[-1] or norm != norm else totals[-1]  # noqa: PLR0124  (NaN stays seen)
         for name, part in self._parts.items():
-            self._adams[name].step(slopes[part], learning_rate=learning_rate)
+            self._adams[name].step(gradient[part], learning_rate=learning_rate)
 
     def totals(self) -> Array:
         """Return the sums."""
