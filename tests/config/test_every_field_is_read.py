@@ -28,7 +28,11 @@ RUNS = {
         "environment.town.rewards.shaping=0.1",
         "environment.town.perturbations={enabled: true, price_spike: 9, blackout: 9, outage: 9, arranged_meet: 9}",
     ],
-    "continuous": ["environment.name=gymnasium:Pendulum-v1", "strategies.ppo.normalize_rewards=true"],
+    "continuous": [
+        "environment.name=gymnasium:Pendulum-v1",
+        "strategies.ppo.normalize_rewards=true",
+        "training.capture_rollouts=true",
+    ],
 }
 
 

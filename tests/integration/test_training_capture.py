@@ -1,0 +1,104 @@
+"""Capture while training: the strategy's own rollouts as a dataset beside its policy."""
+
+import numpy as np
+import pytest
+
+from townlet_core.config.load import load_config
+from townlet_core.errors import RunInterrupted
+from townlet_core.orchestrator import TrainingOrchestrator
+from townlet_core.orchestrator.signals import StopOnSignal
+from townlet_core.replay.dataset import Dataset
+from townlet_core.services.recording import TrajectoryRecorder
+
+pytest.importorskip("torch", reason="PPO trains with torch")
+
+TINY = (
+    "environment.name=gymnasium:CartPole-v1",
+    "environment.num_worlds=4",
+    "strategies.ppo.num_steps=16",
+    "strategies.ppo.num_minibatches=2",
+    "strategies.ppo.total_steps=256",
+    "tracking.progress=off",
+)
+
+
+def train(path, *, captures=True, resume=False, sets=()):
+    config = load_config(None, sets=[*TINY, f"training.capture_rollouts={str(captures).lower()}", *sets]).config
+    return TrainingOrchestrator(config, run_dir=path, resume=resume).run()
+
+
+def contents(path):
+    dataset = Dataset(path)
+    dataset.require_intact()
+    assert dataset.manifest.complete
+    return dataset, list(dataset.trajectories())
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "workers", "entry_point"])
+def test_every_step_of_the_training_is_recorded_once_and_what_runs_at_the_end_is_cut(tmp_path, vectorization):
+    train(tmp_path / "run", sets=[f"environment.vectorization={vectorization}"])
+    dataset, found = contents(tmp_path / "run" / "capture")
+    steps = 256 if vectorization != "entry_point" else dataset.num_rows
+    assert dataset.num_rows == steps > 200
+    (source,) = dataset.manifest.sources
+    assert (source.kind, source.policy, source.deterministic) == ("training", "ppo", False)
+    assert len(source.config_digest) == 64
+    cut = [entry for entry, _ in found if entry.ending == "cut"]
+    assert 1 <= len(cut) <= 4
+    assert len({entry.group for entry, _ in found}) == len(found)
+    for entry, one in found:
+        assert entry.seed is None
+        assert entry.metadata.keys() == {"seed", "world", "episode"}
+        assert entry.group == entry.metadata["episode"] * 4 + entry.metadata["world"]
+        assert (one.steps["log_probs"] < 0).all()
+        assert one.steps["rewards"].sum() == entry.num_steps
+        assert (one.final["bootstrap_values"] == 0) == (entry.ending == "terminated")
+        assert np.isfinite(one.final["final.observation"]).all()
+
+
+def test_capturing_changes_nothing_of_what_is_learned(tmp_path):
+    with_capture, without = train(tmp_path / "a"), train(tmp_path / "b", captures=False)
+    assert with_capture.artefact.digest == without.artefact.digest
+    assert not (tmp_path / "b" / "capture").exists()
+
+
+def test_an_interrupted_run_has_a_complete_dataset_and_the_resumed_one_another(tmp_path, monkeypatch):
+    real = TrajectoryRecorder.pause
+
+    def stop(recorder, values):
+        real(recorder, values)
+        StopOnSignal.requested = True
+
+    monkeypatch.setattr(TrajectoryRecorder, "pause", stop)
+    monkeypatch.setattr(StopOnSignal, "__init__", lambda self, announce: setattr(self, "_previous", {}))
+    monkeypatch.setattr(StopOnSignal, "requested", False, raising=False)
+    with pytest.raises(RunInterrupted):
+        train(tmp_path / "run")
+    assert contents(tmp_path / "run" / "capture")[0].num_rows == 64
+    monkeypatch.undo()
+    train(tmp_path / "run", resume=True)
+    assert contents(tmp_path / "run" / "capture")[0].num_rows == 64
+    assert contents(tmp_path / "run" / "capture-2")[0].num_rows == 192
+
+
+def test_a_run_may_be_resumed_with_and_without_capture(tmp_path):
+    train(tmp_path / "run", captures=False)
+    assert train(tmp_path / "run", captures=True, resume=True).agent_steps == 256
+
+
+def test_an_error_leaves_the_episodes_that_had_ended(tmp_path, monkeypatch):
+    real, calls = TrajectoryRecorder.take, []
+
+    def fail(recorder, *step):
+        real(recorder, *step)
+        calls.append(step)
+        if len(calls) == 60:
+            raise OSError("it broke")
+
+    monkeypatch.setattr(TrajectoryRecorder, "take", fail)
+    with pytest.raises(OSError, match="it broke"):
+        train(tmp_path / "run")
+    dataset = Dataset(tmp_path / "run" / "capture")
+    dataset.require_intact()
+    assert not dataset.manifest.complete
+    assert not any(entry.ending == "cut" for entry, _ in dataset.trajectories())
