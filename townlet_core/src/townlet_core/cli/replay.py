@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "summary": ("replay_summary", "Tell what is in a dataset."),
     "validate": ("replay_validate", "Check a dataset, and explain what is wrong with it."),
     "curate": ("replay_curate", "Filter, split and join datasets into a new one."),
+    "lineage": ("replay_lineage", "Tell what a dataset or a policy was made from."),
 }
 """Name -> module in this package that has it as `<name>_command`, and its line in the help."""
 

@@ -92,12 +92,12 @@ class _Columns:
     def add(self, shard: Shard) -> None:
         """Take in a shard's rows."""
         first, last = np.searchsorted(self._sample, [shard.first_row, shard.first_row + shard.entry.num_rows])
-        wanted = self._sample[first:last] - shard.first_row
+        sample = self._sample[first:last]
         for name in self._watched:
             rows = shard.column(name)
             if rows.size:
                 self._running[name].add(rows.reshape(-1, self._width(name)))
-            self._kept[name].append(self._sampled(name, rows, wanted))
+            self._kept[name].append(self._sampled(name, shard, sample))
             if name == "log_probs":
                 self._zero_log_probs += len(rows) - int(np.count_nonzero(rows))
             shard.forget(name)
@@ -108,12 +108,13 @@ class _Columns:
             ):
                 self._actions.add_masks(shard.column("action_mask"))
 
-    def _sampled(self, name: str, rows: Array, wanted: Array) -> Array:
-        """Return the wanted rows as (rows, F); of a map, one entry of each, another one in every row."""
+    def _sampled(self, name: str, shard: Shard, sample: Array) -> Array:
+        """Return the rows of a sample as (rows, F); of a map, one entry of each, another one in every row."""
+        rows, wanted = shard.column(name), sample - shard.first_row
         if self._is_vector(name):
             return rows[wanted]
         flat = rows.reshape(len(rows), -1)
-        entries = (wanted * _STRIDE) % max(1, flat.shape[1])
+        entries = (sample * _STRIDE) % max(1, flat.shape[1])
         return flat[wanted, entries].reshape(-1, 1) if flat.size else flat[:0, :1]
 
     def fields(self) -> dict[str, Any]:

@@ -1,0 +1,160 @@
+"""A lineage leads from a policy to the datasets it was cloned from, and from those to what recorded them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from datasets import ACTION_SPACE, OBSERVATION_SPACES, SCRIPT, edit_manifest, write_dataset
+
+from townlet_core.cli.main import main
+from townlet_core.errors import ArtefactError, DatasetError, MissingInputError
+from townlet_core.policy.artefact import PolicyArtefact, PolicyDocument, Provenance
+from townlet_core.policy.encoder import FlattenEncoder
+from townlet_core.policy.spec import PolicySpec
+from townlet_core.policy.weights import initial_weights
+from townlet_core.replay.curate import curate
+from townlet_core.replay.curation_plan import Curation
+from townlet_core.replay.curation_rules import CurationRules
+from townlet_core.replay.dataset import Dataset
+from townlet_core.replay.lineage import dataset_lineage
+from townlet_core.services.lineage import lineage
+
+
+@pytest.fixture
+def family(tmp_path, monkeypatch):
+    """A dataset, one curated from it, and one curated from that."""
+    monkeypatch.chdir(tmp_path)
+    write_dataset(tmp_path / "first")
+    for parent, child, rules in (("first", "second", {"agent": (0,)}), ("second", "third", {"max_length": 6})):
+        curation = Curation(rules=CurationRules(**rules))
+        curate([Dataset(Path(parent))], Path(child), curation=curation)
+    return tmp_path
+
+
+def chain(node):
+    """Return (path's name, state) from a node down its first parents."""
+    names = [(node.path.rpartition("/")[2], node.state)]
+    return names + (chain(node.made_from[0]) if node.made_from else [])
+
+
+def test_each_dataset_leads_to_its_parent_and_the_first_to_its_source(family):
+    tree = lineage(family / "third")
+    assert chain(tree) == [("third", "verified"), ("second", "verified"), ("first", "verified"), ("", "recorded")]
+    assert (tree.how, tree.facts["agent_steps"]) == ("", Dataset(family / "third").num_rows)
+    (second,) = tree.made_from
+    assert (second.how, second.options) == ("curate", {"max_length": 6})
+    (source,) = second.made_from[0].made_from
+    assert (source.kind, source.how) == ("source", "capture")
+    assert source.facts == {"kind": "capture", "environment": "town", "scenario": "quiet", "policy": "scripted"}
+
+
+def test_a_parent_that_is_gone_leaves_the_sources_that_the_child_knows(family):
+    shutil.rmtree(family / "first")
+    second = lineage(family / "second")
+    parent, source = second.made_from
+    assert (parent.state, parent.made_from, source.kind) == ("missing", (), "source")
+    assert parent.digest == Dataset(family / "second").manifest.parents[0].digest
+
+
+def test_a_parent_that_was_changed_is_told(family):
+    edit_manifest(Dataset(family / "first"), lambda document: document.update(action_names=["a", "b", "c", "d"]))
+    assert lineage(family / "second").made_from[0].state == "changed"
+    (family / "first" / "dataset.json").write_text("{")
+    assert lineage(family / "second").made_from[0].state == "changed"
+
+
+def test_datasets_that_were_moved_together_find_each_other(family):
+    moved = family / "elsewhere"
+    moved.mkdir()
+    for name in ("first", "second", "third"):
+        (family / name).rename(moved / name)
+    assert [state for _, state in chain(lineage(moved / "third"))] == ["verified"] * 3 + ["recorded"]
+    assert lineage(moved / "third").made_from[0].path == str(moved / "second")
+
+
+def test_a_relative_path_is_seen_from_the_working_directory(family, monkeypatch):
+    curate([Dataset((family / "first").relative_to(family))], family / "sub" / "fourth", curation=Curation())
+    assert Dataset(family / "sub" / "fourth").manifest.parents[0].path == "first"
+    assert lineage(family / "sub" / "fourth").made_from[0].state == "verified"
+    monkeypatch.chdir("/")
+    assert lineage(family / "sub" / "fourth").made_from[0].state == "missing"
+
+
+def test_datasets_that_name_each_other_end(family):
+    def name_itself(document):
+        document["parents"][0]["path"] = str(family / "second")
+
+    edit_manifest(Dataset(family / "second"), name_itself)
+    assert lineage(family / "second").made_from[0].state == "changed"
+
+
+def save_policy(path, **provenance):
+    spec = PolicySpec.for_spaces(OBSERVATION_SPACES, ACTION_SPACE, actor_hidden=(3,), critic_hidden=(3,))
+    artefact = PolicyArtefact(
+        document=PolicyDocument(spec=spec, critic_trained=False, provenance=Provenance(strategy="bc", **provenance)),
+        weights=initial_weights(spec, FlattenEncoder(), seed=0),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    artefact.save(path)
+    return artefact
+
+
+def test_a_policy_leads_to_its_dataset_if_the_run_says_where_that_is(family):
+    digest = Dataset(family / "third").digest
+    run = family / "runs" / "r"
+    artefact = save_policy(run / "policy", dataset_digest=digest)
+    lost = lineage(run)
+    assert (lost.kind, lost.digest) == ("policy", artefact.digest)
+    assert [(node.state, node.digest, node.how) for node in lost.made_from] == [("missing", digest, "bc")]
+    (run / "config.yaml").write_text("strategies: {bc: {dataset: third}}\n")
+    for path in (run, run / "policy"):
+        assert [state for _, state in chain(lineage(path))] == ["verified"] * 4 + ["recorded"]
+
+
+def test_a_policy_that_was_not_cloned_is_made_from_nothing(tmp_path):
+    save_policy(tmp_path / "p")
+    assert lineage(tmp_path / "p").made_from == ()
+
+
+def test_what_is_neither_is_an_error_that_says_so(tmp_path):
+    with pytest.raises(MissingInputError, match="neither a dataset nor a run nor a policy"):
+        lineage(tmp_path)
+    with pytest.raises(MissingInputError, match="no directory"):
+        lineage(tmp_path / "none")
+    save_policy(tmp_path / "p")
+    (tmp_path / "p" / "policy.json").write_text("{")
+    with pytest.raises(ArtefactError):
+        lineage(tmp_path / "p")
+    write_dataset(tmp_path / "d")
+    (tmp_path / "d" / "dataset.json").write_text("{")
+    with pytest.raises(DatasetError):
+        dataset_lineage(tmp_path / "d")
+
+
+def test_the_command_prints_the_tree(family, capsys):
+    shutil.rmtree(family / "first")
+    assert main(["replay", "lineage", "third"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("dataset third sha256 ")
+    assert lines[1].startswith("  <- curate (max_length=6): dataset second sha256 ")
+    assert lines[2].startswith("    <- curate (agent=[0]): dataset first sha256 ")
+    assert lines[2].endswith(", which was not found")
+    assert lines[3] == "    <- capture: scripted in town/quiet"
+
+
+def test_the_command_prints_the_tree_as_json(family, capsys):
+    assert main(["replay", "lineage", "second", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["made_from"][0]["digest"] == Dataset(family / "first").digest
+
+
+def test_the_command_names_the_digest_of_the_artefact_that_acted(tmp_path, capsys):
+    source = SCRIPT.model_copy(update={"policy": "runs/x", "policy_digest": "ab" * 32})
+    write_dataset(tmp_path / "d", sources=[source])
+    assert main(["replay", "lineage", str(tmp_path / "d")]) == 0
+    assert "runs/x (sha256 abababababab) in town/quiet" in capsys.readouterr().out
+
+
+def test_the_command_ends_with_66_without_anything(tmp_path):
+    assert main(["replay", "lineage", str(tmp_path)]) == 66
