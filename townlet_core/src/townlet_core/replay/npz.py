@@ -102,6 +102,8 @@ def _check_directory(data: bytes, path: Path) -> int:
     end = data[-_END.size :]
     if len(end) < _END.size or end[:4] != b"PK\x05\x06":
         raise DatasetError(f"{path} is not a whole NPZ archive: it does not end like one")
+    if data[:4] != b"PK\x03\x04":
+        raise DatasetError(f"{path} is not a plain NPZ archive: it does not begin like one")
     _, disk, first_disk, here, count, size, _offset, comment = _END.unpack(end)
     if comment or disk or first_disk or here != count:
         raise DatasetError(f"{path} is not a plain NPZ archive: it has a comment or several volumes")
