@@ -175,7 +175,13 @@ def test_a_document_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: &x [1]\nb: *x\n", "alias"),
+        ("a: &x [*x]\n", "alias stands within"),
+        ("a: *x\n", "undefined alias"),
+        (
+            "\n".join(["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]),
+            "aliases make it more than 200,000 values",
+        ),
+        ("\n".join(["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 40)]), "nested more than 32"),
         ("a: !!python/object/apply:os.system ['true']\n", "tag"),
         ("a: 1\na: 2\n", "second time"),
         ("[" * 50 + "]" * 50, "nested"),
@@ -199,6 +205,12 @@ def test_yaml_and_json_of_the_same_values_are_the_same(tmp_path: Path) -> None:
     (tmp_path / "x.yml").write_text('- sample: x.npz\n  accepted: false\n  frame_count: 3\n  agent_id: "7"\n')
 
     assert read_document(tmp_path / "x.json") == read_document(tmp_path / "x.yml") == values
+
+
+def test_an_alias_is_written_out(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: &x {b: [1]}\nc: [*x, *x]\n")
+
+    assert read_document(tmp_path / "x.yaml") == {"a": {"b": [1]}, "c": [{"b": [1]}, {"b": [1]}]}
 
 
 def test_the_guard_names_the_file_and_the_cause_and_lets_interrupts_through() -> None:

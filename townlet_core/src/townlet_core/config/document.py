@@ -74,18 +74,26 @@ def read_document(path: Path) -> Document:
     return document
 
 
-def parse_yaml(text: str, *, source: str) -> Document:
+def parse_yaml(text: str, *, source: str, max_expanded: int = 0) -> Document:
     """Return the data of one YAML document; `source` is what errors call it.
+
+    Args:
+        text: the document.
+        source: what errors call it.
+        max_expanded: values that there may be once aliases are written out; 0 allows no alias.
 
     Raises:
         ConfigError: it is malformed, or uses what a configuration does not need (tags, aliases, keys other than text).
     """
     try:
         loader = _Composer(text)
+        loader.has_aliases = max_expanded > 0
         try:
             node = loader.get_single_node()
         finally:
             loader.dispose()
+        if node is not None and loader.has_aliases and _expanded(node, {})[0] > max_expanded:
+            raise _error(f"aliases make it more than {max_expanded:,} values", node.start_mark)
         lines: dict[str, int] = {}
         return Document(None if node is None else _value(node, "", lines), lines)
     except yaml.MarkedYAMLError as error:
@@ -112,13 +120,14 @@ def parse_scalar(text: str) -> Any:
 
 
 class _Composer(yaml.BaseLoader):
-    """PyYAML's composer, bounded in depth, without aliases and tags; nothing is constructed by it."""
+    """PyYAML's composer, bounded in depth, without tags, by default without aliases; nothing is constructed by it."""
 
+    has_aliases = False
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it untyped
-        if isinstance(event, yaml.AliasEvent):
+        if isinstance(event, yaml.AliasEvent) and not self.has_aliases:
             raise _error(f"the alias '*{event.anchor}' is not supported; write the value out", event.start_mark)
         if getattr(event, "tag", None) is not None:
             raise _error(f"the tag '{event.tag}' is not supported; write plain values", event.start_mark)
@@ -132,6 +141,24 @@ class _Composer(yaml.BaseLoader):
 
 def _error(problem: str, mark: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+def _expanded(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """Return how many values a node is once aliases are written out, and how deep they are nested."""
+    if id(node) in known:
+        size = known[id(node)]
+        if size is None:
+            raise _error("an alias stands within what it stands for", node.start_mark)
+        return size
+    known[id(node)] = None
+    children = node.value if isinstance(node, yaml.SequenceNode) else []
+    if isinstance(node, yaml.MappingNode):
+        children = [part for pair in node.value for part in pair]
+    parts = [_expanded(child, known) for child in children]
+    known[id(node)] = size = 1 + sum(count for count, _ in parts), 1 + max((depth for _, depth in parts), default=0)
+    if size[1] > MAX_DEPTH:
+        raise _error(f"nested more than {MAX_DEPTH} levels deep", node.start_mark)
+    return size
 
 
 def _value(node: yaml.Node, path: str, lines: dict[str, int]) -> Any:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_JSON_BYTES = 16 << 20
 MAX_YAML_BYTES = 1 << 20
 """YAML is read much more slowly than JSON."""
+MAX_YAML_VALUES = 200_000
+"""Aliases written out. Python's `yaml` writes one for every object that stands in two places."""
 MAX_NODES = 1_000_000
 MAX_DEPTH = 32
 MAX_NAME = 1024
@@ -129,7 +131,7 @@ def read_document(path: Path) -> Any:
     data = read_file(path, MAX_YAML_BYTES, DatasetError)
     with dataset_guard(path):
         try:
-            values = parse_yaml(_text(data, path), source=str(path)).values
+            values = parse_yaml(_text(data, path), source=str(path), max_expanded=MAX_YAML_VALUES).values
         except ConfigError as error:
             raise DatasetError(str(error)) from error
         _check_values(values, path)

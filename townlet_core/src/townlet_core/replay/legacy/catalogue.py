@@ -173,7 +173,7 @@ def _entry(entry: dict[str, Any], where: str) -> CatalogueEntry:
         captures_dir=entry.get("captures_dir"),
         created=entry.get("created"),
         tags=tuple(tags),
-        samples=_checksums(entry.get("samples") or {}, f"{where}, 'samples'"),
+        samples=_checksums({} if entry.get("samples") is None else entry["samples"], f"{where}, 'samples'"),
         notes=entry.get("notes"),
         status=status,
         others={name: value for name, value in entry.items() if name not in _KNOWN},
