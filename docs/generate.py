@@ -13,6 +13,7 @@ from townlet_core.cli.state import CliState
 from townlet_core.config.sections import every_knob, section_summaries
 from townlet_core.errors import EXIT_CODE_MEANINGS
 from townlet_core.replay.finding_codes import FINDING_CODES
+from townlet_strategies_bc.settings import BCSettings
 from townlet_strategies_ppo.settings import PPOSettings
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ CONFIGURATION_PAGE = REFERENCE / "configuration.md"
 CLI_PAGE = REFERENCE / "cli.md"
 EXIT_CODES_PAGE = REFERENCE / "exit-codes.md"
 FINDINGS_PAGE = REFERENCE / "dataset-findings.md"
-STRATEGIES = {"ppo": PPOSettings}
+STRATEGIES = {"bc": BCSettings, "ppo": PPOSettings}
 
 _HEAD = """# Configuration
 

@@ -1,7 +1,7 @@
 """The loss of behaviour cloning by hand, row by row in float64, and its gradient by complex steps.
 
-f(x + ih) = f(x) + ih f'(x) - ..., so Im f(x + ih) / h is the derivative to the last bit when h is tiny (Squire and Trapp
-1998). Nothing here is shared with the production code.
+f(x + ih) = f(x) + ih f'(x) - ..., so Im f(x + ih) / h is the derivative to the last bit when h is tiny (Squire and
+Trapp 1998). Nothing here is shared with the production code.
 """
 
 from __future__ import annotations
@@ -38,12 +38,8 @@ def mean_loss(weights, batch, spec, *, smoothing=0.0, class_weights=None, value_
     rows = batch.features[0]
     total = 0.0
     for index, row in enumerate(rows):
-        shared = forward(
-            weights, row, depth=len(spec.shared_hidden), prefix="shared", activation=spec.activation
-        )
-        outputs = forward(
-            weights, shared, depth=len(spec.actor_hidden) + 1, prefix="actor", activation=spec.activation
-        )
+        shared = forward(weights, row, depth=len(spec.shared_hidden), prefix="shared", activation=spec.activation)
+        outputs = forward(weights, shared, depth=len(spec.actor_hidden) + 1, prefix="actor", activation=spec.activation)
         action = batch.actions[0][index]
         if spec.head.kind == "gaussian":
             for d in range(len(action)):

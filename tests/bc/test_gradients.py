@@ -28,9 +28,9 @@ def terms_of(case, *, smoothing=0.0, weighted=False, value_coef=0.0):
 
 
 def differentiate(path, case, terms):
-    gradient, sums = path(
-        case.network(), LossTerms(terms["smoothing"], terms["class_weights"], terms["value_coef"])
-    )(case.batch)
+    gradient, sums = path(case.network(), LossTerms(terms["smoothing"], terms["class_weights"], terms["value_coef"]))(
+        case.batch
+    )
     return np.array(gradient), np.array(sums)
 
 

@@ -47,6 +47,13 @@ def test_a_line_says_what_there_is_to_say():
     )
 
 
+def test_a_pass_over_demonstrations_is_described_by_what_matters_there():
+    fields = {"samples_per_sec": 5000.0, "epoch": 3, "num_epochs": 12, "accuracy": 0.91234, "loss": 0.25}
+    assert describe_progress(record(25_000, **fields)) == (
+        "25,000/100,000 25% | 5,000 samples/s | pass 3 | held-out accuracy 0.9123 | loss 0.25 | 0:15 left"
+    )
+
+
 def test_what_is_unknown_is_left_out():
     nothing = {
         "steps_per_sec": None,

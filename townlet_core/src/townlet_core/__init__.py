@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from townlet_core.config.root import SimulationConfig
     from townlet_core.context import AnnealContext, PPOState, TrainingContext
     from townlet_core.dto.base import TrainingResultBase
+    from townlet_core.dto.bc import BCTrainingResultDTO
     from townlet_core.dto.ppo import PPOTrainingResultDTO
     from townlet_core.errors import TorchNotAvailableError, TownletError
     from townlet_core.orchestrator import PolicyTrainingOrchestrator, TrainingOrchestrator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnnealContext",
+    "BCTrainingResultDTO",
     "PPOState",
     "PPOTrainingResultDTO",
     "PolicyTrainingOrchestrator",
@@ -38,6 +40,7 @@ __all__ = [
 
 _HOMES = {
     "AnnealContext": "context",
+    "BCTrainingResultDTO": "dto.bc",
     "PPOState": "context",
     "PPOTrainingResultDTO": "dto.ppo",
     "PolicyTrainingOrchestrator": "orchestrator",

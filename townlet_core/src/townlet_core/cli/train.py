@@ -101,6 +101,23 @@ def _evaluation(run: RunDirectory) -> str:
     return shlex.join([*words, "--env", environment] if runs_code(environment) else words)
 
 
+def _cloning(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what there is to say about a cloned policy; nothing about others."""
+    lines = []
+    if data.get("accuracy") is not None:
+        text = f"{data['accuracy']:.4f} on held-out world-episodes"
+        if data.get("accuracy_ceiling") is not None:
+            text += f"; the labels allow {data['accuracy_ceiling']:.4f}"
+        lines.append(("accuracy", text))
+    if data.get("gate_passed") is not None:
+        threshold = f"accuracy {data['gate_threshold']:g}"
+        lines.append(("gate", f"passed ({threshold})" if data["gate_passed"] else f"not passed: {data['gate_reason']}"))
+    if data.get("rollout_return_mean") is not None:
+        text, recorded = f"{data['rollout_return_mean']:.4g}", data.get("demonstrator_return_mean")
+        lines.append(("rollout", text if recorded is None else f"{text} (demonstrator {recorded:.4g})"))
+    return lines
+
+
 def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> None:
     from townlet_core.runs.listing import summarise
 
@@ -111,6 +128,7 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
     lines = [("run", str(run.path))]
     if data.get("agent_steps") is not None:
         lines.append(("agent-steps", f"{data['agent_steps']:,}"))
+    lines += _cloning(data)
     if data.get("episode_return_mean") is None and (last := summarise(run.path).last_return) is not None:
         lines.append(("return", f"{last:.1f} (the last update in which an episode ended)"))
     elif data.get("episode_return_mean") is not None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from townlet_core.config.root import SimulationConfig
     from townlet_core.context import Clock
     from townlet_core.dto.base import TrainingResultBase
+    from townlet_core.dto.bc import BCTrainingResultDTO
     from townlet_core.dto.ppo import PPOTrainingResultDTO
     from townlet_core.strategy import TrainingStrategy
 
@@ -161,6 +162,17 @@ class TrainingOrchestrator:
                 )
             session.write_result(result)
         return result
+
+    def run_bc(self, *, manifest: Path | None = None, **options: Any) -> BCTrainingResultDTO:
+        """Train with behaviour cloning.
+
+        Args:
+            manifest: the demonstrations; by default those of the setting `dataset`.
+            **options: its settings by field name.
+        """
+        if manifest is not None:
+            options["dataset"] = manifest
+        return cast("BCTrainingResultDTO", self.run("bc", **options))
 
     def run_ppo(self, **options: Any) -> PPOTrainingResultDTO:
         """Train with PPO; `options` are its settings by field name."""

@@ -179,14 +179,21 @@ def describe_progress(record: Mapping[str, Any]) -> str:
     """Return one line about a record, what matters most in front: narrow terminals cut its end.
 
     Args:
-        record: `agent_steps`, `total_steps`, `steps_per_sec`, `episode_return_mean`, `explained_variance`, `kl_k3`;
-            what it lacks, or what is not finite, is left out.
+        record: `agent_steps`, `total_steps`, `steps_per_sec` or `samples_per_sec`, `epoch` of `num_epochs`,
+            `episode_return_mean`, held-out `accuracy`, `loss`, `explained_variance`, `kl_k3`; what it lacks, or what is
+            not finite, is left out.
     """
-    steps, total, speed = (_number(record, name) for name in ("agent_steps", "total_steps", "steps_per_sec"))
+    steps, total = (_number(record, name) for name in ("agent_steps", "total_steps"))
+    speed = _number(record, "steps_per_sec") or _number(record, "samples_per_sec")
     parts = []
     if steps is not None:
         parts.append(f"{steps:,.0f}/{total:,.0f} {min(steps / total, 1):.0%}" if total else f"{steps:,.0f}")
-    parts += _named(record, steps_per_sec="{:,.0f} steps/s", episode_return_mean="return {:.4g}")
+    parts += _named(record, steps_per_sec="{:,.0f} steps/s", samples_per_sec="{:,.0f} samples/s")
+    if _number(record, "num_epochs") is not None:
+        parts += _named(record, epoch="pass {:.0f}")
+    parts += _named(
+        record, episode_return_mean="return {:.4g}", accuracy="held-out accuracy {:.4f}", loss="loss {:.4g}"
+    )
     if steps is not None and total and speed and total > steps:
         parts.append(f"{_duration((total - steps) / speed)} left")
     parts += _named(record, explained_variance="explained variance {:.2f}", kl_k3="KL {:.4f}")
