@@ -30,21 +30,24 @@ _NUMBERS = ("MEAN", "DEVIATION", "MIN", "MAX")
     show_default=True,
     help=f"Which entries of the observations: the {_SHOWN} of the largest deviation, all, or none.",
 )
+@click.option("--dataset", "name", metavar="NAME", help="Which data set of a catalogue of the earlier format.")
 @json_option
-def summary_command(dataset: Path, *, features: str, as_json: bool) -> None:
+def summary_command(dataset: Path, *, features: str, name: str | None, as_json: bool) -> None:
     """Tell what is in DATASET: episodes, lengths, returns, actions, observations, events.
+
+    DATASET is a directory, or of the earlier format a manifest, a capture directory, a catalogue or a sample.
 
     \b
     townlet replay summary demonstrations
     """  # noqa: D301  (backslash-b is click's mark for lines that stay apart)
-    from townlet_core.replay.dataset import Dataset
-    from townlet_core.replay.summary import summarise
+    from townlet_core.cli.replay_summary_legacy import legacy_lines
+    from townlet_core.services.replay import ReplayDatasetService
 
-    summary = summarise(Dataset(dataset), on_progress=progress("agent-steps"))
+    summary = ReplayDatasetService().summarize_dataset(dataset, dataset=name, on_progress=progress("rows"))
     if as_json:
         click.echo(summary.model_dump_json(indent=2))
     else:
-        click.echo("\n".join(_lines(summary, features)))
+        click.echo("\n".join(legacy_lines(summary) if summary.format == "legacy" else _lines(summary, features)))
 
 
 def _lines(summary: DatasetSummary, features: str) -> Iterator[str]:
@@ -104,8 +107,8 @@ def _distributions(summary: DatasetSummary) -> Iterator[str]:
     yield ""
     for name, plotted in (("length", summary.lengths), ("return", summary.returns), ("reward", summary.rewards)):
         if plotted.histogram is not None:
-            ends = f"{number(plotted.histogram.low)} to {number(plotted.histogram.high)}"
-            yield f"{name:<10} {sparkline(plotted.histogram)}  {ends}"
+            bounds = f"{number(plotted.histogram.low)} to {number(plotted.histogram.high)}"
+            yield f"{name:<10} {sparkline(plotted.histogram)}  {bounds}"
     for name, spread in others.items():
         if spread.non_finite:
             yield f"{name:<10} {spread.non_finite:,} are NaN or infinite: see 'townlet replay validate'"

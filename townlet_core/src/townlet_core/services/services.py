@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from townlet_core.services.capture import RolloutCaptureService
 from townlet_core.services.evaluation import EvaluationService
+from townlet_core.services.replay import ReplayDatasetService
 
 if TYPE_CHECKING:
     from townlet_core.config.root import SimulationConfig
@@ -17,10 +18,12 @@ class TrainingServices:
     """What strategies share; every service is torch-free and holds no state of a run.
 
     Attributes:
+        replay: finds, reads and summarises recorded experience.
         rollout: collects experience.
         evaluation: scores a policy on a list of seeds.
     """
 
+    replay: ReplayDatasetService = field(default_factory=ReplayDatasetService)
     rollout: RolloutCaptureService = field(default_factory=RolloutCaptureService)
     evaluation: EvaluationService = field(default_factory=EvaluationService)
 
