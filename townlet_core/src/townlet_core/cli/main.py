@@ -162,8 +162,16 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _report(message: str, code: ExitCode) -> ExitCode:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {_plain(message)}", file=sys.stderr)
     return code
+
+
+def _plain(text: str) -> str:
+    """Return lines without what would steer a terminal: errors and warnings quote files that come from anywhere."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def _report_bug(error: Exception, state: CliState) -> ExitCode:
@@ -199,7 +207,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show Townlet's own warnings as one line, each once, and those of libraries as Python does."""
-    text = f"warning: {message}\n"
+    text = f"warning: {_plain(str(message))}\n"
     if not issubclass(category, TownletWarning):
         text = warnings.formatwarning(message, category, filename, lineno, line)
     elif text in _SHOWN:

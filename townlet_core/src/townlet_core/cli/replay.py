@@ -12,6 +12,9 @@ SUBCOMMANDS = {
     "summary": ("replay_summary", "Tell what is in a dataset."),
     "validate": ("replay_validate", "Check a dataset, and explain what is wrong with it."),
     "curate": ("replay_curate", "Filter, split and join datasets into a new one."),
+    "convert": ("replay_convert", "Convert a dataset of any format to any other."),
+    "import": ("replay_convert", "Import a dataset of another format."),
+    "export": ("replay_convert", "Export a dataset to another format."),
     "lineage": ("replay_lineage", "Tell what a dataset or a policy was made from."),
 }
 """Name -> module in this package that has it as `<name>_command`, and its line in the help."""

@@ -85,7 +85,7 @@ def plan_import(
     assert first is not None  # a manifest has at least one sample
     shared = tuple(name for name in first.feature_names if counts[name] == len(legacy))
     chosen = shared if features == "shared" else tuple(features)
-    left_out = sorted(counts.keys() - set(chosen))
+    left_out = sorted(counts.keys() - set(chosen)) if features == "shared" else []
     return ImportPlan(
         feature_names=chosen,
         map_shape=first.map_shape,
