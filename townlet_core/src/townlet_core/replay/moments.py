@@ -58,7 +58,7 @@ class RunningSpread:
         if np.isfinite(means).all():
             low, high = block.min(axis=0), block.max(axis=0)
             numbers -= means
-            self._merge(np.full(len(means), len(block)), means, np.einsum("rf,rf->f", numbers, numbers), low, high)
+            self._merge(np.full(len(means), len(block)), means, _squares(numbers), low, high)
             return
         finite = np.isfinite(numbers)
         counts = np.count_nonzero(finite, axis=0)
@@ -86,6 +86,13 @@ class RunningSpread:
             fields |= {"mean": float(self.mean[index]), "std": math.sqrt(self.squares[index] / count)}
             fields |= {"min": float(self.low[index]), "max": float(self.high[index])}
         return fields
+
+
+def _squares(numbers: Array) -> Array:
+    """Return the sum of squares of each column of (R, F), (F,)."""
+    if numbers.shape[1] == 1:  # the general form is slow at a single column, and a dot product starts threads
+        return np.array([np.einsum("r,r->", numbers[:, 0], numbers[:, 0])])
+    return np.asarray(np.einsum("rf,rf->f", numbers, numbers))
 
 
 def blocks(rows: Array) -> Iterator[Array]:
