@@ -9,14 +9,14 @@ from lives import LivesEnvironment, StepPolicy
 from townlet_core.config.load import load_config
 from townlet_core.environments.build import make_environment
 from townlet_core.errors import EnvironmentFault
-from townlet_core.orchestrator.capture import capture_seeds, open_writer
+from townlet_core.orchestrator.capture_target import capture_seeds, open_writer
 from townlet_core.policy.encoder import FlattenEncoder
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.policy.weights import initial_weights
 from townlet_core.replay.dataset import Dataset
 from townlet_core.services.capture import RolloutCaptureService
-from townlet_core.services.capture_run import CapturePlan
+from townlet_core.services.capture_plan import CapturePlan
 from townlet_core.services.scripts import make_script
 from townlet_core.simulation.events import KINDS
 from townlet_core.simulation.observations import FEATURES

@@ -125,10 +125,10 @@ def test_an_episode_is_handed_over_when_the_world_says_so_and_not_before():
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 7, 100])
 def test_the_stretches_of_a_long_life_are_that_life_and_memory_is_bounded(rows):
     whole, recorder = record(60)
-    row_bytes = sum(column[0, 0].nbytes for column in recorder._columns.values())
+    row_bytes = sum(column[0, 0].nbytes for column in recorder._block.columns.values())
     parts, recorder = record(60, fragment_bytes=rows * row_bytes)
     assert recorder.fragment_steps == rows
-    assert len(recorder._block.rewards) <= max(2 * rows, 1)
+    assert recorder._block.num_rows <= max(2 * rows, 1)
     stretches = {}
     for (world, episode, slot, life, start), one in sorted(lives(parts).items()):
         stretches.setdefault((world, episode, slot, life), []).append((start, one))
@@ -152,7 +152,7 @@ def test_a_block_that_moves_and_grows_changes_nothing():
     small = LivesEnvironment(2)
     small.reset([3, 3])
     episodes, recorder = record(400, environment=LivesEnvironment(2), seeds=[3, 8])
-    assert len(recorder._block.rewards) == 64
+    assert recorder._block.num_rows == 64
     assert {episode.number for episode in episodes if episode.world == 0} == set(range(66))
     for (world, episode, slot, _, start), one in lives(episodes).items():
         steps = range(start, start + one.num_steps)
@@ -160,7 +160,7 @@ def test_a_block_that_moves_and_grows_changes_nothing():
             one.steps["observation"], expected([3, 8][world], episode, slot, steps, one.ending)["observation"]
         )
     endless, recorder = record(200, environment=LivesEnvironment(2, endless=True), seeds=[3, 8], cut=True)
-    assert len(recorder._block.rewards) == 256
+    assert recorder._block.num_rows == 256
     assert [one.steps["observation"][:, 2].tolist() for one in endless[0].trajectories][2] == list(range(200))
 
 

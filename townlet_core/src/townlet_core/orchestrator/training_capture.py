@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.dump import config_digest
 from townlet_core.errors import RunInterrupted
-from townlet_core.orchestrator.capture import environment_of, open_writer
+from townlet_core.orchestrator.capture_target import environment_of, open_writer
 from townlet_core.orchestrator.experiment import scenario_digest
 from townlet_core.replay.schema import Source
 from townlet_core.services.capture import RolloutCaptureService

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from townlet_core.services.buffer import RolloutBuffer
-from townlet_core.services.capture_run import CapturePlan, CaptureRun
+from townlet_core.services.capture_run import CaptureRun
 from townlet_core.services.rollout import Rollout
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from townlet_core.environments.vector import VectorEnvironment
     from townlet_core.policy.base import Policy
     from townlet_core.replay.writer import DatasetWriter
-    from townlet_core.services.capture_run import CaptureStatistics
+    from townlet_core.services.capture_plan import CapturePlan, CaptureStatistics
 
 
 class RolloutCaptureService:

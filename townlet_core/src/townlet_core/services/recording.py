@@ -16,17 +16,15 @@ import numpy as np
 from townlet_core.errors import EnvironmentFault
 from townlet_core.replay.schema import FINAL_PREFIX
 from townlet_core.replay.trajectory import Trajectory
-from townlet_core.services.buffer import RolloutBuffer
 from townlet_core.services.recorded_events import RecordedEvents
+from townlet_core.services.step_block import FRAGMENT_BYTES, StepBlock
 
 if TYPE_CHECKING:
     from townlet_core.arrays import Array, Observations
     from townlet_core.replay.trajectory import Ending
+    from townlet_core.services.buffer import RolloutBuffer
     from townlet_core.services.rollout import Rollout
 
-FRAGMENT_BYTES = 64 << 20
-"""Longest stretch of one world that waits in memory; what is longer is handed over in several. [bytes]"""
-_FIRST_ROWS = 64
 _NOT_STEPS = ("agent_mask", "bootstrap_values")
 _NONE = -1
 
@@ -130,28 +128,12 @@ class TrajectoryRecorder:
         self._rollout, self._sink = rollout, sink
         self._events = RecordedEvents(rollout.environment, rollout.current)
         self.event_kinds = self._events.kinds
-        row_bytes = sum(column[0, 0].nbytes for column in self._allocate(1).columns().values())
-        self.fragment_steps = max(1, fragment_bytes // row_bytes)
-        self._set_block(self._allocate(min(_FIRST_ROWS, 2 * self.fragment_steps)))
-        self._row = 0
+        self._block = StepBlock(rollout, fragment_bytes=fragment_bytes)
+        self.fragment_steps = self._block.fragment_steps
         self._worlds = _Worlds.of(shape[0], num_active=shape[0] if num_active is None else num_active)
         self._life_row = np.full(shape, _NONE, np.int64)
         self._life = np.zeros(shape, np.int64)
         self._last: tuple[Observations, Array] | None = None
-
-    def _allocate(self, num_rows: int) -> RolloutBuffer:
-        environment = self._rollout.environment
-        return RolloutBuffer.allocate(
-            num_rows,
-            environment.num_worlds,
-            environment.num_agents,
-            observation_spaces=environment.observation_spaces,
-            action_space=environment.action_space,
-            has_action_mask=self._rollout.current.action_mask is not None,
-        )
-
-    def _set_block(self, block: RolloutBuffer) -> None:
-        self._block, self._columns = block, block.columns()
 
     def agent_steps(self, world: int) -> int:
         """Return how many agent-steps of a world are recorded and have not been handed over."""
@@ -166,7 +148,7 @@ class TrajectoryRecorder:
 
     def next_row(self) -> tuple[RolloutBuffer, int]:
         """Return the buffer and the row that the next step is to be written to."""
-        return self._block, self._row
+        return self._block.buffer, self._block.row
 
     def take(self, buffer: RolloutBuffer, index: int, ended: Array) -> None:
         """Take a step that stands in `buffer`; the rollout's `current` is what came after it.
@@ -180,32 +162,29 @@ class TrajectoryRecorder:
             EnvironmentFault: a world's next episode begins, and an agent's has not ended; or nobody says what was seen
                 last.
         """
-        after, worlds, row = self._rollout.current, self._worlds, self._row
+        after, worlds, block, row = self._rollout.current, self._worlds, self._block, self._block.row
         self._last = None
-        if buffer is not self._block:
-            for name, column in buffer.columns().items():
-                self._columns[name][row] = column[index]
-        acted = self._block.agent_mask[row] & worlds.is_active[:, None]
+        block.take(buffer, index)
+        acted = block.buffer.agent_mask[row] & worlds.is_active[:, None]
         np.copyto(self._life_row, row, where=acted & (self._life_row < 0))
         worlds.agent_steps += np.count_nonzero(acted, axis=1)
         self._events.take(after, acted=acted.any(axis=1), steps=row - worlds.begin)
         ended = ended & worlds.is_active[:, None]
-        self._row += 1
         if np.count_nonzero(ended):
             self._close(np.argwhere(ended), after.final_observations)
         if np.count_nonzero(after.episode_starts):
             for world in np.flatnonzero(after.episode_starts).tolist():
                 self._begin_episode(world)
-        long = worlds.is_active & (self._row - worlds.first >= self.fragment_steps)
+        long = worlds.is_active & (block.row - worlds.first >= self.fragment_steps)
         if np.count_nonzero(long):
             for world in np.flatnonzero(long).tolist():
                 self.cut(world)
-        if self._row == len(self._block.rewards):
+        if block.is_full:
             self._make_room()
 
     def _close(self, places: Array, finals: Observations | None) -> None:
         """Note the lives that ended in the last row."""
-        row, environment = self._row - 1, self._rollout.environment
+        buffer, row, environment = self._block.buffer, self._block.row - 1, self._rollout.environment
         if finals is None:
             world, agent = places[0]
             raise EnvironmentFault(
@@ -213,8 +192,8 @@ class TrajectoryRecorder:
                 "has no final_observations"
             )
         for world, agent in places.tolist():
-            terminated = bool(self._block.terminations[row, world, agent])
-            values = self._block.bootstrap_values[row]
+            terminated = bool(buffer.terminations[row, world, agent])
+            values = buffer.bootstrap_values[row]
             self._close_life(world, agent, "terminated" if terminated else "truncated", finals, values)
             self._life_row[world, agent] = _NONE
             self._life[world, agent] += 1
@@ -226,7 +205,7 @@ class TrajectoryRecorder:
                 agent=agent,
                 number=int(self._life[world, agent]),
                 first=int(self._life_row[world, agent]),
-                last=self._row,
+                last=self._block.row,
                 ending=ending,
                 final={**final, "bootstrap_values": values[world, agent]},
             )
@@ -244,7 +223,7 @@ class TrajectoryRecorder:
                 )
             self._hand_over(world, is_over=True)
         worlds.number[world] += 1
-        worlds.begin[world] = self._row
+        worlds.begin[world] = self._block.row
         self._life[world] = 0
 
     def pause(self, values: Array) -> None:
@@ -263,12 +242,12 @@ class TrajectoryRecorder:
 
     def cut(self, world: int) -> None:
         """Hand over what there is of a world; lives that go on are "cut", and go on in a stretch of their own."""
-        running = np.flatnonzero((self._life_row[world] >= 0) & (self._life_row[world] < self._row))
+        running = np.flatnonzero((self._life_row[world] >= 0) & (self._life_row[world] < self._block.row))
         if len(running):
             seen, values = self._seen_last()
             for agent in running.tolist():
                 self._close_life(world, agent, "cut", seen, values)
-                self._life_row[world, agent] = self._row
+                self._life_row[world, agent] = self._block.row
         if self._worlds.closed[world]:
             self._hand_over(world, is_over=False)
 
@@ -281,7 +260,7 @@ class TrajectoryRecorder:
         worlds = self._worlds
         lives = sorted(worlds.closed[world], key=lambda life: (life.agent, life.number))
         worlds.closed[world] = []
-        worlds.first[world] = self._row
+        worlds.first[world] = self._block.row
         worlds.agent_steps[world] = 0
         self._sink(
             RecordedEpisode(
@@ -295,12 +274,12 @@ class TrajectoryRecorder:
 
     def _trajectory(self, world: int, life: _Life) -> Trajectory:
         rows = slice(life.first, life.last)
-        present = self._block.agent_mask[rows, world, life.agent]
+        present = self._block.buffer.agent_mask[rows, world, life.agent]
         wanted = slice(None) if present.all() else present
         return Trajectory(
             steps={
                 name: column[rows, world, life.agent][wanted].copy()
-                for name, column in self._columns.items()
+                for name, column in self._block.columns.items()
                 if name not in _NOT_STEPS
             },
             final=life.final,
@@ -311,19 +290,11 @@ class TrajectoryRecorder:
         )
 
     def _make_room(self) -> None:
-        """Move what waits to the front of the block, or take a block of twice the size where half of it waits."""
         worlds = self._worlds
-        oldest = int(worlds.first[worlds.is_active].min(initial=self._row))
-        size = len(self._block.rewards)
-        before = self._columns
-        if oldest < size // 2:
-            self._set_block(self._allocate(min(2 * size, 2 * self.fragment_steps)))
-        for name, column in before.items():
-            self._columns[name][: self._row - oldest] = column[oldest : self._row]
-        self._row -= oldest
-        worlds.begin -= oldest
-        worlds.first -= oldest
-        self._life_row -= np.where(self._life_row >= 0, oldest, 0)
+        moved = self._block.make_room(int(worlds.first[worlds.is_active].min(initial=self._block.row)))
+        worlds.begin -= moved
+        worlds.first -= moved
+        self._life_row -= np.where(self._life_row >= 0, moved, 0)
         for life in (life for lives in worlds.closed for life in lives):
-            life.first -= oldest
-            life.last -= oldest
+            life.first -= moved
+            life.last -= moved
