@@ -3,6 +3,7 @@
 #   make train    set up, train PPO on CartPole-v1, evaluate the policy over 100 episodes
 #   make test     set up, run all tests
 #   make check    set up, lint, types, import contracts, all tests
+#   make fuzz     set up, give the loaders hostile files for FUZZ_SECONDS=60, guided by coverage
 #   make setup    only the virtual environment .venv
 #   make clean    remove .venv and everything that tools left behind; runs/ stays
 #
@@ -12,10 +13,11 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test check lint clean
+.PHONY: help setup train test check lint fuzz clean
 
 PYTHON ?= python3
 PYTEST_ARGS ?= -n auto
+FUZZ_SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,6 +56,11 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint test
+
+# Not one of DEV: it has wheels for few Pythons, and building it takes LLVM. Where there is none, run.py says so.
+fuzz: $(STAMP)
+	-@$(PIP) --only-binary atheris atheris
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 clean:
 	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
