@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from datasets import make_trajectory, write_dataset
+from datasets import make_trajectories, make_trajectory, write_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +113,21 @@ def test_extra_columns_come_with_their_rows(dataset):
 def test_a_dataset_of_very_many_files_is_not_kept_mapped(dataset, monkeypatch):
     monkeypatch.setattr("townlet_core.replay.batches._MOST_MAPPED", 3)
     assert rows_of(reader(dataset, window_bytes=3000).epoch(0)) == rows_of(reader(dataset, window_bytes=3000).epoch(0))
+
+
+def test_a_dataset_of_more_files_than_may_be_open_is_read(tmp_path):
+    resource = pytest.importorskip("resource")
+    many = write_dataset(tmp_path / "d", make_trajectories(30), shard_bytes=1)
+    names = list(many.manifest.along("step"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        assert len(many.shards) * len(names) > 128
+        batches = BatchReader(many, columns=names, batch_size=10, drop_last=False, window_bytes=3000)
+        assert sum(len(batch["actions"]) for batch in batches.epoch(0)) == many.num_rows
+        assert sum(trajectory.num_steps for _, trajectory in many.trajectories()) == many.num_rows
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_cannot_be_read_is_said_at_once(dataset):

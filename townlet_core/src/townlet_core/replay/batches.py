@@ -14,6 +14,7 @@ Legend: B rows of a batch, R rows of the dataset, E episodes.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_WINDOW_BYTES = 32 << 20
 BLOCKS_OF_WINDOW = 64
 """A window is made of about so many blocks; more mix better, fewer read faster from a slow disk."""
-_MOST_MAPPED = 16_384
+_MOST_MAPPED, _WINDOWS_MAPPED = 16_384, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class BatchReader:
         self._drop_last, self._window_rows = drop_last, window_rows
         self._is_resident = self.num_rows <= window_rows
         self._is_loaded = False
+        self._are_many = len(dataset.shards) * len(self._columns) > most_mapped()
         size = min(self.num_rows, window_rows + int(self._blocks.count.max()))
         self._window = {name: np.empty((size, *shape), kind) for name, (shape, kind) in shapes.items()}
         self._batch = {  # aligned, because the last bits of a small product depend on where its operands lie
@@ -180,8 +182,8 @@ class BatchReader:
             end += count
             for name in self._columns:
                 self._dataset.shards[shard].forget(name, first, last)
-        if len(self._dataset.shards) * len(self._columns) > _MOST_MAPPED:
-            self._dataset.unmap()
+            if self._are_many:
+                self._dataset.shards[shard].unmap()
         self._is_loaded = self._is_resident
 
     def _announce(self, blocks: Sequence[int] | Array) -> None:
@@ -190,6 +192,8 @@ class BatchReader:
             shard, first, last, _ = self._blocks.at(int(block))
             for name in self._columns:
                 self._dataset.shards[shard].announce(name, first, last)
+            if self._are_many:
+                self._dataset.shards[shard].unmap()
 
     def _source(self, name: str, shard: int) -> Array:
         return self._extra[name][shard] if name in self._extra else self._dataset.shards[shard].column(name)
@@ -198,6 +202,19 @@ class BatchReader:
         for name, batch in self._batch.items():
             # 'clip' lets NumPy write into `out` directly; every row is in range.
             np.take(self._window[name], rows, axis=0, out=batch[filled : filled + len(rows)], mode="clip")
+
+
+def most_mapped() -> int:
+    """Return how many files may stay mapped: each holds a descriptor, of which systems allow 256 or more.
+
+    What does not fit under that is mapped when it is needed, which makes reading slower by about a third.
+    """
+    if sys.platform == "win32":
+        return _WINDOWS_MAPPED
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(_MOST_MAPPED, limit // 2) if limit != resource.RLIM_INFINITY else _MOST_MAPPED
 
 
 class _Wanted:
