@@ -52,8 +52,8 @@ class RunningSpread:
             self._add_block(block)
 
     def _add_block(self, block: Array) -> None:
-        numbers = block.astype(np.float64)
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):  # casting a signalling NaN warns too
+            numbers = block.astype(np.float64)
             means = numbers.mean(axis=0)
         if np.isfinite(means).all():
             low, high = block.min(axis=0), block.max(axis=0)
