@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from townlet_core.arrays import Array
     from townlet_core.replay.dataset import Dataset
 
-MAX_ROWS = 4_000_000
+MAX_ROWS = 200_000
 _ROWS_AT_ONCE = 4096
 
 

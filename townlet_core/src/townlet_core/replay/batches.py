@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from townlet_core.replay.dataset import Dataset
 
 DEFAULT_WINDOW_BYTES = 32 << 20
+SEQUENTIAL_BYTES = 1 << 20
+"""Largest window of rows that come as they lie: they need not wait for each other. [bytes]"""
 BLOCKS_OF_WINDOW = 64
 """A window is made of about so many blocks; more mix better, fewer read faster from a slow disk."""
 _MOST_MAPPED, _WINDOWS_MAPPED = 16_384, 2048
@@ -70,7 +72,7 @@ class BatchReader:
         seed: of the order.
         shuffle: False yields the rows as they lie.
         drop_last: leave out the rows that do not fill a batch; otherwise the last batch is smaller.
-        window_bytes: memory for the rows of a window.
+        window_bytes: memory for the rows of a window; without shuffling at most `SEQUENTIAL_BYTES` are used.
         extra: further columns by name: for each shard an array of as many rows as it has.
 
     Attributes:
@@ -104,6 +106,8 @@ class BatchReader:
         shapes = {name: (known[name].shape, known[name].kind) for name in columns}
         shapes |= {name: (arrays[0].shape[1:], arrays[0].dtype) for name, arrays in self._extra.items()}
         row_bytes = max(1, sum(math.prod(shape) * kind.itemsize for shape, kind in shapes.values()))
+        if not shuffle:
+            window_bytes = min(window_bytes, SEQUENTIAL_BYTES)
         window_rows = max(2 * batch_size, window_bytes // row_bytes)
         self._wanted = _Wanted(dataset, episodes)
         self._blocks = _cut(dataset, self._wanted, max(1, window_rows // BLOCKS_OF_WINDOW))
