@@ -30,13 +30,16 @@ from townlet_core.errors import DatasetError, TownletWarning, UsageError
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.legacy import export_legacy, import_legacy, open_legacy, rewrite_legacy
 from townlet_core.replay.legacy.sample import LegacySample
+from townlet_core.replay.validate import validate
 
 FEATURES, MAP = "observation.features", "observation.map"
 
 
 def imported(directory: Path, entries: Any, out: str = "native", **options: Any) -> Dataset:
     path = write_json(directory / "m.json", entries)
-    return import_legacy(path, directory / out, working_dir=directory, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "all . samples are from one world-episode")  # those of the builder are
+        return import_legacy(path, directory / out, working_dir=directory, **options)
 
 
 def assert_equal_samples(one: LegacySample, other: LegacySample) -> None:
@@ -112,15 +115,39 @@ def test_rejected_samples_are_kept_as_rejected(tmp_path: Path) -> None:
     assert dataset.episodes.accepted.tolist() == [False, True]
 
 
-def test_each_sample_is_a_group_and_agents_are_numbered_by_name(tmp_path: Path) -> None:
-    for name, agent in (("x", "bob"), ("y", "alice"), ("z", "bob")):
-        write_sample(tmp_path, name, agent_id=agent)
+def test_agents_are_numbered_by_name_and_their_episodes_counted(tmp_path: Path) -> None:
+    for name, agent in (("x", "agent_10"), ("y", "agent_9"), ("z", "agent_10")):
+        write_sample(tmp_path, name, make_arrays(3, dones=(0,)), agent_id=agent, capture_metadata={"seed": 1})
+    write_sample(tmp_path, "other", agent_id="bob", capture_metadata={"seed": 2})
 
-    with pytest.warns(TownletWarning, match="2 times"):
-        dataset = imported(tmp_path, ["x.npz", "y.npz", "z.npz", "x.npz"])
+    dataset = imported(tmp_path, ["x.npz", "y.npz", "z.npz", "other.npz"])
+    episodes = dataset.episodes
 
-    assert dataset.episodes.agent.tolist() == [1, 0, 1, 1]
-    assert dataset.episodes.group.tolist() == [0, 1, 2, 0]
+    assert episodes.agent.tolist() == [1, 1, 0, 0, 1, 1, 2]
+    assert episodes.life.tolist() == [0, 1, 0, 1, 2, 3, 0]
+    assert [entry.start_step for entry, _ in dataset.trajectories()] == [0, 1, 0, 1, 3, 4, 0]
+    assert not [finding for finding in validate(dataset).findings if finding.code == "D307"]
+
+
+def test_samples_of_one_world_episode_are_one_group(tmp_path: Path) -> None:
+    captures = [{"seed": 1}, {"seed": 2}, {"seed": 1}, {"seed": 1, "scenario_name": "storm"}, {}, {"seed": -1}]
+    for number, capture in enumerate(captures):
+        write_sample(tmp_path, f"s{number}", capture_metadata=capture)
+
+    with pytest.warns(TownletWarning, match="s4.npz 2 times"):
+        dataset = imported(tmp_path, [*(f"s{number}.npz" for number in range(6)), "s4.npz"])
+
+    assert dataset.episodes.group.tolist() == [0, 1, 0, 2, 3, 4, 3]
+
+
+def test_samples_of_a_single_world_are_groups_of_their_own_which_is_said(tmp_path: Path) -> None:
+    write_sample(tmp_path, "x")
+    write_sample(tmp_path, "y")
+
+    with pytest.warns(TownletWarning, match="all 2 samples are from one world-episode"):
+        dataset = import_legacy(write_json(tmp_path / "m.json", ["x.npz", "y.npz"]), tmp_path / "native")
+    assert dataset.episodes.group.tolist() == [0, 1]
+    assert imported(tmp_path, ["x.npz"], "one").episodes.group.tolist() == [0]
 
 
 def test_one_vocabulary_joins_files_whose_ids_are_their_own(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from townlet_core.errors import DatasetError
 from townlet_core.replay.files import dataset_guard
 from townlet_core.replay.legacy.actions import ActionTable
-from townlet_core.replay.legacy.importing import FEATURES, MAP
+from townlet_core.replay.legacy.importing import FEATURES, MAP, START_STEP
 from townlet_core.replay.legacy.opening import DEFAULT_PREFIX
 from townlet_core.replay.legacy.origin import Origin, origin_of
 from townlet_core.replay.legacy.restoring import Restored, restore
@@ -209,6 +209,7 @@ class _Exporter:
             "agent_id": f"agent_{entry.agent}",
             "frame_count": num_steps,
             "capture_metadata": {name: value for name, value in capture.items() if value not in (None, "")},
+            START_STEP: entry.start_step,
             "trajectory_id": f"episode_{number:06d}",
             "tags": list(entry.tags),
             "scenario": source and source.scenario,

@@ -20,7 +20,7 @@ from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.files import dataset_guard
 from townlet_core.replay.legacy.opening import open_legacy
 from townlet_core.replay.legacy.origin import Origin, bootstrap_text
-from townlet_core.replay.legacy.plan import agent_of, plan_import
+from townlet_core.replay.legacy.plan import agent_of, capture_of, plan_import, seed_of
 from townlet_core.replay.legacy.sample import ROW_AXES
 from townlet_core.replay.legacy.vocabulary import file_actions, renumbered
 from townlet_core.replay.schema import Source
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from townlet_core.replay.legacy.sample import LegacySample
 
 FEATURES, MAP = "observation.features", "observation.map"
+START_STEP = "start_step"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 LEGACY_FORMAT = "legacy"
 
@@ -53,8 +54,9 @@ def import_legacy(
 ) -> Dataset:
     """Write samples of the earlier format as a native dataset.
 
-    A sample is a world-episode, and an episode for each stretch that ends in a done; what cannot be kept in columns is
-    kept in the episodes' metadata. Ids that no table names, and what else the user should know, are `TownletWarning`s.
+    A sample gives an episode for each stretch that ends in a done; samples of the same seed, scenario, configuration
+    and policy are of one world-episode, those of one agent in it one after the other. What cannot be kept in columns is
+    kept in the episodes' metadata. What the user should know, such as ids that no table names, is a `TownletWarning`.
 
     Args:
         path: as for `open_legacy`, like `roots`, `dataset` and `working_dir`.
@@ -104,7 +106,8 @@ class _Converter:
         self._legacy, self._plan, self._writer = legacy, plan, writer
         self._place = {name: place for place, name in enumerate(plan.vocabulary.names)}
         self._agents = {name: number for number, name in enumerate(plan.agents)}
-        self._groups: dict[Path, int] = {}
+        self._lives: dict[tuple[int, int], int] = {}
+        self._ends: dict[tuple[int, int], int] = {}
         self._sources: dict[tuple[str, str], int] = {}
 
     def trajectories(self, index: int) -> Iterator[Trajectory]:
@@ -118,9 +121,9 @@ class _Converter:
             raise DatasetError(f"{sample.path} has changed while it was read: import it again")
         steps, bootstrap = self._columns(sample)
         common: dict[str, Any] = {
-            "group": self._groups.setdefault(sample.path, len(self._groups)),  # a file that is named twice is one
+            "group": self._plan.groups[index],
             "agent": self._agents[agent_of(sample, entry)],
-            "seed": _seed(sample.metadata),
+            "seed": seed_of(sample.metadata),
             "source": self._source(sample.metadata),
             "accepted": entry.accepted is not False,
             "tags": _tags(sample.metadata),
@@ -134,7 +137,11 @@ class _Converter:
             metadata=dict(sample.metadata),
             entry=entry.values(),
         )
-        for life, (begin, end) in enumerate(_stretches(steps["terminations"])):
+        agent = (common["group"], common["agent"])
+        start = max(self._ends.get(agent, 0), _start_step(sample.metadata))
+        self._ends[agent] = start + sample.num_steps
+        for begin, end in _stretches(steps["terminations"]):
+            life = self._lives[agent] = self._lives.get(agent, -1) + 1
             is_over = bool(steps["terminations"][end - 1])
             value = np.float32(0.0 if is_over or bootstrap is None else bootstrap)
             yield Trajectory(
@@ -142,7 +149,7 @@ class _Converter:
                 final={"bootstrap_values": np.asarray(value)} if self._plan.has_bootstrap else {},
                 ending="terminated" if is_over else "cut",
                 life=life,
-                start_step=begin,
+                start_step=start + begin,
                 metadata=whole.piece(begin).to_metadata(),
                 **common,
             )
@@ -169,7 +176,7 @@ class _Converter:
         return steps, float(arrays["value_preds"][-1]) if len(arrays["value_preds"]) > num_steps else None
 
     def _source(self, metadata: Mapping[str, Any]) -> int:
-        capture = _capture(metadata)
+        capture = capture_of(metadata)
         scenario = _text(capture.get("scenario_name")) or _text(metadata.get("scenario"))
         policy = _text(capture.get("policy_hash"))
         if (scenario, policy) not in self._sources:
@@ -197,14 +204,10 @@ def _stretches(dones: Array) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-def _capture(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    capture = metadata.get("capture_metadata")
-    return capture if isinstance(capture, dict) else {}
-
-
-def _seed(metadata: Mapping[str, Any]) -> int | None:
-    seed = _capture(metadata).get("seed")
-    return seed if type(seed) is int and 0 <= seed < 2**63 else None
+def _start_step(metadata: Mapping[str, Any]) -> int:
+    """Return the step of the world-episode that a sample begins with, which samples of a native dataset say."""
+    start = metadata.get(START_STEP)
+    return start if type(start) is int and 0 <= start < 2**40 else 0
 
 
 def _text(value: Any) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from townlet_core.errors import DatasetError, UsageError, suggestion
 from townlet_core.replay.legacy.sample import REQUIRED
@@ -14,6 +14,7 @@ from townlet_core.replay.legacy.vocabulary import Vocabulary, file_actions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from townlet_core.replay.legacy.manifest import ManifestEntry
     from townlet_core.replay.legacy.opening import LegacyDataset
@@ -32,6 +33,7 @@ class ImportPlan:
         map_shape: (C, H, W) of every sample; () without maps.
         vocabulary: every action.
         agents: agent ids, in the order of their numbers.
+        groups: number of the world-episode that each sample is from.
         sample_digests: SHA-256 of each sample's files.
         has_bootstrap: whether the value after the end is known wherever one is needed.
         notes: what the user should know, one line each.
@@ -41,6 +43,7 @@ class ImportPlan:
     map_shape: tuple[int, ...]
     vocabulary: Vocabulary
     agents: tuple[str, ...]
+    groups: tuple[int, ...]
     sample_digests: tuple[str, ...]
     has_bootstrap: bool
     notes: tuple[str, ...]
@@ -60,7 +63,7 @@ def plan_import(
     """Read every sample once, and return what they have in common; arguments and errors as for `import_legacy`."""
     if features != "shared":
         _check_choice(features)
-    vocabulary, agents, digests = Vocabulary(), set[str](), list[str]()
+    vocabulary, agents, digests, worlds = Vocabulary(), set[str](), list[str](), list[tuple[object, ...]]()
     counts, surplus = Counter[str](), Counter[str]()
     first: LegacySample | None = None
     has_bootstrap = True
@@ -77,6 +80,7 @@ def plan_import(
         actions = file_actions(lookup, sample.steps["actions"], name=sample.name, path=sample.path)
         vocabulary.add(actions, sample.name)
         agents.add(agent_of(sample, entry))
+        worlds.append(_world(sample))
         digests.append(sample.sha256)
         is_over = bool(sample.steps["dones"][-1])
         has_bootstrap &= is_over or sample.shapes["value_preds"][0] > sample.num_steps
@@ -85,15 +89,22 @@ def plan_import(
     assert first is not None  # a manifest has at least one sample
     shared = tuple(name for name in first.feature_names if counts[name] == len(legacy))
     chosen = shared if features == "shared" else tuple(features)
+    groups, about_groups = _groups(worlds, [sample.path for sample in legacy.files])
     left_out = sorted(counts.keys() - set(chosen)) if features == "shared" else []
     return ImportPlan(
         feature_names=chosen,
         map_shape=first.map_shape,
         vocabulary=vocabulary,
-        agents=tuple(sorted(agents)),
+        agents=tuple(sorted(agents, key=_natural)),
+        groups=groups,
         sample_digests=tuple(digests),
         has_bootstrap=has_bootstrap,
-        notes=(*_about_features(left_out, chosen), *_about_actions(vocabulary), *_about_arrays(sorted(surplus))),
+        notes=(
+            *_about_features(left_out, chosen),
+            *_about_actions(vocabulary),
+            *_about_arrays(sorted(surplus)),
+            *about_groups,
+        ),
     )
 
 
@@ -101,6 +112,51 @@ def agent_of(sample: LegacySample, entry: ManifestEntry) -> str:
     """Return whose steps a sample has; an empty text where nothing says it."""
     agent = sample.metadata.get("agent_id")
     return agent if isinstance(agent, str) else entry.agent_id or ""
+
+
+def capture_of(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the metadata of a sample says about the capture; empty where it says nothing."""
+    capture = metadata.get("capture_metadata")
+    return capture if isinstance(capture, dict) else {}
+
+
+def seed_of(metadata: Mapping[str, Any]) -> int | None:
+    """Return the seed of a capture, if it is one that a dataset can have."""
+    seed = capture_of(metadata).get("seed")
+    return seed if type(seed) is int and 0 <= seed < 2**63 else None
+
+
+def _natural(agent: str) -> tuple[str, int, str]:
+    """Sort `agent_10` behind `agent_9`."""
+    digits = agent[len(agent.rstrip("0123456789")) :]
+    number = int(digits) if digits.isascii() and 0 < len(digits) < 19 else -1
+    return agent[: len(agent) - len(digits)], number, agent
+
+
+def _world(sample: LegacySample) -> tuple[object, ...]:
+    """Return what tells the world-episode of a sample from others; without a seed, only the file does."""
+    seed = seed_of(sample.metadata)
+    if seed is None:
+        return (sample.path,)
+    capture = capture_of(sample.metadata)
+    return (seed, *(str(capture.get(name)) for name in ("scenario_name", "config_id", "policy_hash")))
+
+
+def _groups(worlds: Sequence[tuple[object, ...]], paths: Sequence[Path]) -> tuple[tuple[int, ...], list[str]]:
+    """Return the number of each sample's world-episode, and what is to be said about that.
+
+    Agents of one world are not independent, so that they belong into the same part of a split. Where that would leave
+    one part only, each file counts as a world of its own.
+    """
+    notes = []
+    if len(set(worlds)) == 1 and len(set(paths)) > 1:
+        worlds = [(path,) for path in paths]
+        notes.append(
+            f"all {len(set(paths))} samples are from one world-episode: each counts as one of its own, so figures on "
+            "held-out samples are better than on another day"
+        )
+    number: dict[tuple[object, ...], int] = {}
+    return tuple(number.setdefault(world, len(number)) for world in worlds), notes
 
 
 def _check_choice(features: Sequence[str]) -> None:
