@@ -22,6 +22,7 @@ with atheris.instrument_imports(include=["townlet_core.replay", "townlet_core.sp
 
     from townlet_core.checkpoint.manifest import MANIFEST_NAME, build_manifest
     from townlet_core.errors import DatasetError, MissingInputError
+    from townlet_core.replay import schema
     from townlet_core.replay.dataset import Dataset, npy_header
     from townlet_core.replay.summary import summarise
     from townlet_core.replay.validate import validate_path
@@ -35,6 +36,7 @@ FILES = Files(write)
 PATH = FILES.made
 SHARD = PATH / "shard-000000"
 TOP, INNER = PATH / "dataset.json", SHARD / MANIFEST_NAME
+DTYPES = {name: name for name in schema.DTYPES}
 ROWS = {"step": "num_rows", "episode": "num_episodes", "event": "num_events"}
 MOST_VALUES = 10_000
 READERS = (read_all, validate_path, lambda path: summarise(Dataset(path)))
@@ -60,7 +62,7 @@ def make_columns_fit():
         document = json.loads(TOP.read_bytes())
         shard = document["shards"][0]
         for column in document["columns"]:
-            path, kind = SHARD / column["file"], np.dtype(column["dtype"])
+            path, kind = SHARD / column["file"], np.dtype(DTYPES[column["dtype"]])
             shape = (shard[ROWS[column["axis"]]], *column["shape"])
             if path in FILES.paths and path not in FILES.named and 0 <= math.prod(shape) < MOST_VALUES:
                 FILES.write(path, npy_header(shape, kind) + bytes(math.prod(shape) * kind.itemsize))

@@ -10,6 +10,7 @@ Tuple, nested with dots. A leaf is one of
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ _ACTION_KINDS = "Discrete, MultiDiscrete and Box"
 _MAX_DEPTH = 16
 _MAX_LEAVES = 4096
 _MAX_ELEMENTS = 2**23
+_DTYPE = re.compile(r"bool|u?int[0-9]{1,2}|float[0-9]{2,3}|[<>=|]?[biuf][0-9]{1,2}")
 
 
 def flatten_space(space: Space) -> dict[str, Space]:
@@ -281,10 +283,10 @@ def _shape(data: Any, left: list[int]) -> tuple[int, ...]:
 
 
 def _dtype_name(data: Any) -> str:
-    dtype = np.dtype(data) if isinstance(data, str) else None
-    if dtype is None or dtype.kind not in "biuf":
-        raise ValueError(f"dtype {data!r} is not a number's")
-    return dtype.name
+    # NumPy takes expressions, aliases and lists of fields too, and warns or fails over some of them in its own ways.
+    if not isinstance(data, str) or _DTYPE.fullmatch(data) is None:
+        raise ValueError(f"dtype {str(data)[:100]!r} is not a number's")
+    return np.dtype(data).name
 
 
 def _bounds(data: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
