@@ -59,7 +59,7 @@ def bar(share: float, width: int) -> str:
 
 def number(value: float | None) -> str:
     """Return four digits of a number, or a dash for none."""
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else f"{value + 0.0:.4g}"  # -0.0 + 0.0 is 0.0
 
 
 def size(num_bytes: float) -> str:
