@@ -44,6 +44,12 @@ def test_what_was_written_is_read_back_with_every_field(tmp_path):
         assert entry == trajectory.entry()
 
 
+def test_metadata_may_look_like_json(tmp_path):
+    metadata = {"text": 'a},{b \u2028 "', "list": [{"a": 1}, {"b": [{}, {}]}]}
+    dataset = write_dataset(tmp_path / "data", [make_trajectory(metadata=metadata), make_trajectory(content=1)])
+    assert dataset.shards[0].entries()[0].metadata == metadata
+
+
 def test_columns_can_be_read_by_name(tmp_path):
     dataset = write_dataset(tmp_path / "data")
     _, read = next(dataset.trajectories(columns={"actions"}))

@@ -273,7 +273,7 @@ def manifest_bytes(manifest: DatasetManifest) -> bytes:
 
 def entries_bytes(entries: list[EpisodeEntry]) -> bytes:
     """Return `episodes.json`, without what has its default."""
-    return _ENTRIES.dump_json(entries, exclude_defaults=True, indent=None).replace(b"},{", b"},\n{") + b"\n"
+    return b"[" + b",\n".join(entry.model_dump_json(exclude_defaults=True).encode() for entry in entries) + b"]\n"
 
 
 def parse_manifest(data: bytes, path: Path) -> DatasetManifest:
