@@ -29,8 +29,10 @@ from legacy_files import (
 from townlet_core.errors import DatasetError, TownletWarning, UsageError
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.legacy import export_legacy, import_legacy, open_legacy, rewrite_legacy
+from townlet_core.replay.legacy.actions import TOWN_ACTIONS
 from townlet_core.replay.legacy.sample import LegacySample
 from townlet_core.replay.validate import validate
+from townlet_core.simulation.tick import Action
 
 FEATURES, MAP = "observation.features", "observation.map"
 
@@ -379,6 +381,10 @@ def town_dataset(path: Path, actions: Any, reserved: Any, **options: Any) -> Dat
         action_names=TOWN,
         feature_names={FEATURES: NAMES},
     )
+
+
+def test_the_table_has_every_action_of_the_town() -> None:
+    assert tuple(TOWN_ACTIONS) == tuple(action.name.lower() for action in Action) == TOWN
 
 
 def test_the_towns_actions_are_written_by_a_table(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class Places:
         tried = [base / text for base in self.bases] if not Path(text).is_absolute() else [Path(text)]
         with dataset_guard(source):
             for path in tried:
-                if path.exists() or path.is_symlink():
+                if path.exists():
                     return self._inside(path, text, what=what, source=source)
         places = " and ".join(dict.fromkeys(str(path) for path in tried))
         raise DatasetError(f"{source}: the {what} {text!r} is missing; looked for {places}")
