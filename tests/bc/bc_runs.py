@@ -62,9 +62,7 @@ def context_for(
         strategies={"bc": {**QUICK, "dataset": dataset, **settings}},
     )
     run = None if path is None else RunDirectory.create(path)
-    return TrainingContext.from_config(
-        config, run=run, trackers=Records(), resolver=BuiltInResolver(trust_code=True)
-    )
+    return TrainingContext.from_config(config, run=run, trackers=Records(), resolver=BuiltInResolver(trust_code=True))
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,7 @@ def greedy(artefact, observations, mask=None):
     """Return the most likely actions of a policy."""
     rows = len(observations)
     legal = None if mask is None else mask[:, None]
-    step = artefact.policy().act(
-        {"observation": observations[:, None]}, legal, np.ones((rows, 1), bool), None
-    )
+    step = artefact.policy().act({"observation": observations[:, None]}, legal, np.ones((rows, 1), bool), None)
     return step.actions[:, 0]
 
 
@@ -87,16 +85,14 @@ def test_the_learning_rate_follows_its_schedule(tmp_path, monkeypatch, schedule,
     assert seen[-1] == 0.5 if schedule == "constant" else seen[-1] < 0.02
 
 
-# -- early stop, and the best is kept -----------------------------------------------------------------------------------
+# -- early stop, and the best is kept ---------------------------------------------------------------------------------
 
 
 def scripted_losses(monkeypatch, losses):
     """Let the held-out losses of the passes be these."""
     given = iter(losses)
     real = HeldOutMetrics.fields
-    monkeypatch.setattr(
-        HeldOutMetrics, "fields", lambda self: real(self).model_copy(update={"nll": next(given)})
-    )
+    monkeypatch.setattr(HeldOutMetrics, "fields", lambda self: real(self).model_copy(update={"nll": next(given)}))
 
 
 def test_a_run_stops_when_the_held_out_loss_falls_no_more_and_keeps_the_best(tmp_path, monkeypatch):
@@ -142,7 +138,7 @@ def digest_of(artefact):
     return sha256(layout(artefact.spec, FlattenEncoder()).flatten(artefact.weights))
 
 
-# -- nothing held out, degenerate labels, ambiguous labels ----------------------------------------------------------------
+# -- nothing held out, degenerate labels, ambiguous labels ------------------------------------------------------------
 
 
 def test_with_nothing_held_out_nothing_is_measured_and_the_last_weights_are_kept(tmp_path):
@@ -188,7 +184,7 @@ def test_the_ceiling_stands_beside_the_accuracy_and_explains_a_gate_that_cannot_
     assert "allow 0.8000 at most" in result.gate_reason
 
 
-# -- masks, weights, values, other action spaces --------------------------------------------------------------------------
+# -- masks, weights, values, other action spaces ----------------------------------------------------------------------
 
 
 def test_masks_decide_what_can_be_learned_and_are_never_left(tmp_path):
@@ -295,7 +291,7 @@ def test_normalised_observations_have_the_moments_of_the_training_rows(tmp_path)
     np.testing.assert_allclose(moments.variance, rows.var(axis=0), rtol=1e-9)
 
 
-# -- refusals -------------------------------------------------------------------------------------------------------------
+# -- refusals ---------------------------------------------------------------------------------------------------------
 
 
 def test_refusals_name_the_field_and_the_way_out(tmp_path):
@@ -344,7 +340,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_nothing_of_it_is_kept(tmp_pa
     assert not context.run.policy_dir.exists()
 
 
-# -- rollouts -------------------------------------------------------------------------------------------------------------
+# -- rollouts ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_policy_is_scored_where_the_environment_fits_and_otherwise_the_result_says_why_not(tmp_path):

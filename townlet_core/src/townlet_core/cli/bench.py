@@ -71,6 +71,30 @@ def ppo(
     _print("ppo", rows, as_json=as_json)
 
 
+@command.command("bc")
+@click.option(
+    "--rows", type=click.IntRange(256, 100_000_000), default=200_000, show_default=True, help="Rows of the dataset."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1, 65_536), default=256, show_default=True, help="Rows of an optimiser step."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, 3600), default=5.0, show_default=True, help="Seconds of ours, after warm-up."
+)
+@_threads
+@_json
+@pass_state
+def bc(state: CliState, *, rows: int, batch_size: int, seconds: float, threads: int, as_json: bool) -> None:
+    """Samples per second of behaviour cloning, beside bare loops of torch over the same rows in memory.
+
+    Ours reads from a dataset on disk; 64 numbers, 8 actions, MLP 64x64. Contenders take turns.
+    """
+    from townlet_core.bench.bc import measure_bc
+
+    measured = measure_bc(state.registry, rows=rows, seconds=seconds, batch_size=batch_size, num_threads=threads)
+    _print("bc", measured, as_json=as_json)
+
+
 @command.command("solve")
 @click.option("--seeds", type=click.IntRange(1, 1000), default=10, show_default=True, help="Seeds 0 to N-1.")
 @_threads
