@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from gymnasium import spaces
 from pydantic import BaseModel
 
 from townlet_core.config.base import Settings
@@ -10,6 +12,8 @@ from townlet_core.config.describe import section_model
 from townlet_core.config.load import load_config
 from townlet_core.config.root import SimulationConfig
 from townlet_core.environments.build import make_environment
+from townlet_core.replay.trajectory import Trajectory
+from townlet_core.replay.writer import DatasetWriter
 from townlet_core.services.rollout import Rollout
 from townlet_core.services.scripts import make_script
 
@@ -91,10 +95,34 @@ def live_a_scripted_day():
         rollout.step()
 
 
+def clone_something(path):
+    """Two short runs of behaviour cloning, over choices and over continuous actions."""
+    from townlet_core.orchestrator import TrainingOrchestrator
+
+    rng = np.random.default_rng(0)
+    for space in (spaces.Discrete(2), spaces.Box(-1.0, 1.0, (1,), np.float32)):
+        kind = type(space).__name__
+        with DatasetWriter(
+            path / f"data-{kind}",
+            observation_spaces={"observation": spaces.Box(-1.0, 1.0, (2,), np.float32)},
+            action_space=space,
+        ) as writer:
+            for group in range(4):
+                taken = rng.integers(0, 2, 20) if kind == "Discrete" else rng.random((20, 1), np.float32)
+                steps = {"observation": rng.random((20, 2), np.float32), "actions": taken}
+                steps["rewards"] = np.ones(20, np.float32)
+                writer.add(Trajectory(steps=steps, ending="terminated", group=group))
+        sets = ["tracking.progress=off", "strategies.bc.num_epochs=2", "strategies.bc.batch_size=8"]
+        options = {"training.runs_dir": path / kind, "training.strategy": "bc"}
+        options |= {"strategies.bc.dataset": path / f"data-{kind}", "strategies.bc.value_coef": 0.5}
+        TrainingOrchestrator(load_config(None, sets=sets, options=options).config).run()
+
+
 @pytest.mark.timeout(240)
 def test_real_runs_read_every_field(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason="PPO trains with torch")
     from townlet_core.orchestrator import TrainingOrchestrator
+    from townlet_strategies_bc.settings import BCSettings
     from townlet_strategies_ppo.settings import PPOSettings
 
     reads = Reads().watch(monkeypatch)
@@ -102,5 +130,6 @@ def test_real_runs_read_every_field(monkeypatch, tmp_path):
         options = {"training.runs_dir": tmp_path / name, "strategies.ppo.total_steps": 128}
         config = load_config(None, sets=[*SHORT, *sets], options=options).config
         TrainingOrchestrator(config).run()
+    clone_something(tmp_path)
     live_a_scripted_day()
-    assert reads.unread(SimulationConfig, PPOSettings) == []
+    assert reads.unread(SimulationConfig, BCSettings, PPOSettings) == []
