@@ -45,7 +45,17 @@ def test_the_blocks_work(light):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("plugins",), ("plugins", "--json"), ("plugins", "-v"), ("--version",), ("nonsense",)]
+    "arguments",
+    [
+        ("--help",),
+        ("plugins",),
+        ("plugins", "--json"),
+        ("plugins", "-v"),
+        ("replay", "--help"),
+        ("replay", "curate", "--help"),
+        ("--version",),
+        ("nonsense",),
+    ],
 )
 def test_start_up_imports_nothing_heavy(light, arguments):
     code, _, err, imported = light("-m", "townlet_core", *arguments)

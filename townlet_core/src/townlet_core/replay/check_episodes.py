@@ -32,12 +32,11 @@ def check_episodes(view: ShardView, log: FindingLog) -> None:
 
 
 def _check_ends(view: ShardView, log: FindingLog) -> None:
-    is_last = np.zeros(view.shard.entry.num_rows, np.bool_)
-    is_last[view.lasts] = True
     endings = np.array([entry.ending for entry in view.entries])
     for name in ("terminations", "truncations"):
         if view.has(name):
-            log.rows("D301", view, name, np.flatnonzero(view.column(name) & ~is_last))
+            ends = np.flatnonzero(view.column(name))
+            log.rows("D301", view, name, ends[~np.isin(ends, view.lasts, assume_unique=True)])
     if view.has("terminations"):
         terminated = view.column("terminations")[view.lasts]
         wrong = np.flatnonzero(terminated != (endings == "terminated"))
@@ -57,9 +56,9 @@ def _check_returns(view: ShardView, log: FindingLog) -> None:
     if not view.has("rewards"):
         return
     rewards = view.column("rewards").astype(np.float64)
-    sums, sizes = (np.add.reduceat(numbers, view.starts) for numbers in (rewards, np.abs(rewards)))
     recorded = np.array([entry.episode_return for entry in view.entries])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums, sizes = (np.add.reduceat(numbers, view.starts) for numbers in (rewards, np.abs(rewards)))
         wrong = np.abs(sums - recorded) > _RETURN_TOLERANCE * np.maximum(1.0, sizes)
     log.episodes(
         "D303",

@@ -394,6 +394,8 @@ def verify_file(path: Path, size: int, sha256: str, on_bytes: Callable[[int], No
         sha256: of its contents.
         on_bytes: called with the bytes looked at since the last call.
     """
+    if size > MAX_SHARD_BYTES:  # of zeros that take no space on the disk there can be terabytes
+        raise DatasetError(f"{path} has {size:,} bytes, more than the {MAX_SHARD_BYTES:,} allowed")
     digest = hashlib.sha256()
     descriptor = _open(path, size)
     try:

@@ -48,8 +48,9 @@ class RunningSpread:
 
     def add(self, rows: Array) -> None:
         """Take in rows (R, F) of any number type."""
-        for block in blocks(rows):
-            self._add_block(block)
+        with np.errstate(invalid="ignore", over="ignore"):  # a sum that overflows is told as unknown
+            for block in blocks(rows):
+                self._add_block(block)
 
     def _add_block(self, block: Array) -> None:
         with np.errstate(invalid="ignore", over="ignore"):  # casting a signalling NaN warns too
@@ -83,9 +84,13 @@ class RunningSpread:
         count = int(self.count[index])
         fields: dict[str, Any] = {"count": count, "non_finite": int(self.non_finite[index])}
         if count:
-            fields |= {"mean": float(self.mean[index]), "std": math.sqrt(self.squares[index] / count)}
+            fields |= {"mean": _known(self.mean[index]), "std": _known(np.sqrt(self.squares[index] / count))}
             fields |= {"min": float(self.low[index]), "max": float(self.high[index])}
         return fields
+
+
+def _known(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None
 
 
 def _squares(numbers: Array) -> Array:
@@ -115,7 +120,7 @@ def histogram(numbers: Array) -> Histogram | None:
     finite = numbers[np.isfinite(numbers)].astype(np.float64)
     if not len(finite):
         return None
-    low, high = float(finite.min()), float(finite.max())
+    low, high = float(finite.min()), float(finite.max())  # of Python, whose differences overflow without a warning
     if not (low < high and math.isfinite(high - low)):
         return Histogram(low=low, high=high, counts=(len(finite),))
     places = ((finite - low) / (high - low) * NUM_BINS).astype(np.int64)
@@ -128,7 +133,11 @@ def quartiles(numbers: Array) -> Quartiles:
     running = RunningSpread(1)
     running.add(numbers.reshape(-1, 1))
     finite = numbers[np.isfinite(numbers)]
-    lower, median, upper = np.quantile(finite, [0.25, 0.5, 0.75]).tolist() if len(finite) else (None, None, None)
+    places: list[float] = []
+    if len(finite):
+        with np.errstate(invalid="ignore", over="ignore"):
+            places = np.quantile(finite, [0.25, 0.5, 0.75]).tolist()
+    lower, median, upper = map(_known, places) if places else (None, None, None)
     return Quartiles(**running.fields(0), histogram=histogram(numbers), q25=lower, median=median, q75=upper)
 
 
