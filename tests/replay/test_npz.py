@@ -98,6 +98,11 @@ def many_members(count: int) -> bytes:
     return zipped({f"m{index}.npy": npy(np.zeros(1)) for index in range(count)})
 
 
+def counted(data: bytes, count: int) -> bytes:
+    """Replace the number of members that the end of an archive tells."""
+    return data[:-14] + struct.pack("<HH", count, count) + data[-10:]
+
+
 def patched(data: bytes, offset: int, value: bytes) -> bytes:
     """Replace bytes at an offset from the first entry of the list of members."""
     at = data.index(b"PK\x01\x02") + offset
@@ -121,10 +126,16 @@ HOSTILE = {
     "an absolute path": (zipped({"/a.npy": npy(np.zeros(1))}), "not a plain"),
     "a name with a NUL": (patched(zipped({"a_b.npy": npy(np.zeros(1))}), 47, b"\0"), "not a plain"),
     "an empty name": (zipped({".npy": npy(np.zeros(1))}), "not a plain"),
-    "encrypted": (patched(GOOD, 8, b"\x01\x00"), "encrypted"),
+    "a name that goes on after a NUL": (
+        zipped({"a.npy_x.npy": npy(np.zeros(1))}).replace(b"a.npy_x", b"a.npy\0x"),
+        "not a plain",
+    ),
+    "encrypted": (patched(GOOD, 8, b"\x01\x00"), r"x\.npz: a\.npy is encrypted$"),
     "bzip2": (zipped({"a.npy": npy(np.zeros(1))}, method=zipfile.ZIP_BZIP2), "another way"),
     "lzma": (zipped({"a.npy": npy(np.zeros(1))}, method=zipfile.ZIP_LZMA), "another way"),
     "many members": (many_members(65), "lists 65"),
+    "more members than it says": (counted(GOOD, 1), "promises 1 members and lists 2"),
+    "very many more members than it says": (counted(many_members(2000), 2), "lists 2 members in [0-9]{6} bytes"),
     "a wrong checksum": (patched(GOOD, 16, b"\0\0\0\0"), "CRC"),
     "empty member": (zipped({"a.npy": b""}), "a.npy"),
     "no magic": (zipped({"a.npy": b"\x93NUMPX\x01\x00" + b"x" * 100}), "a.npy"),
