@@ -384,6 +384,11 @@ def _virtual(episode):
     episode.create_virtual_dataset("rewards", layout)
 
 
+def _itself_often(episode):
+    for number in range(20):
+        episode["infos"][f"again{number}"] = episode["infos"]
+
+
 def _itself(episode):
     episode["infos"]["again"] = episode["infos"]
 
@@ -426,6 +431,7 @@ DAMAGE = {
     "episode that is none": (lambda episode: episode.parent.pop("episode_0"), "episode_0 is missing"),
     "not ours": (lambda episode: episode.attrs.update({"townlet": "{}"}), "attribute 'townlet'"),
     "contains itself": (_itself, None),
+    "contains itself often": (_itself_often, "more than 10000 members"),
 }
 
 

@@ -23,7 +23,14 @@ from townlet_core.replay.minari.description import (
 )
 from townlet_core.replay.minari.hdf5 import is_picture, leaf_nodes, open_episode, opened, told
 from townlet_core.replay.minari.origin import Origin
-from townlet_core.replay.minari.values import MAX_INFO_VALUES, counted, plain_attributes, plain_infos, typed
+from townlet_core.replay.minari.values import (
+    MAX_INFO_MEMBERS,
+    MAX_INFO_VALUES,
+    counted,
+    plain_attributes,
+    plain_infos,
+    typed,
+)
 from townlet_core.replay.schema import FINAL_PREFIX, Source
 from townlet_core.replay.trajectory import Trajectory
 from townlet_core.replay.writer import DEFAULT_SHARD_BYTES, DatasetWriter
@@ -156,7 +163,9 @@ class _Reader:
                     mask = infos.child(MASK).read() != 0
                     steps[MASK] = mask[: len(steps["actions"])]
                     kept["final_action_mask"] = mask[len(steps["actions"]) :].tolist()
-                kept["infos"] = plain_infos(infos, [MAX_INFO_VALUES], left_out, without=MASK if has_masks else None)
+                kept["infos"] = plain_infos(
+                    infos, [MAX_INFO_VALUES, MAX_INFO_MEMBERS], left_out, without=MASK if has_masks else None
+                )
             kept["infos_left_out"] = left_out
             kept["attributes"] = plain_attributes(attributes, without_seed=seed is not None)
             return Trajectory(

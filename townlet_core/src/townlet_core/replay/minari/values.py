@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_INFO_VALUES = 10_000
 """The most numbers and characters of an episode's `infos` that are kept."""
+MAX_INFO_MEMBERS = 10_000
 _MAX_DEPTH = 8
 
 
@@ -75,7 +76,7 @@ def plain_infos(
 
     Args:
         node: the group.
-        budget: one number, of values that may still be kept.
+        budget: how many values may still be kept, and how many members may still be looked at.
         left_out: gets the paths of what is too long, or nothing that JSON could hold.
         path: of the group, from `infos`, with a slash at its end.
         without: name of a member that is kept elsewhere.
@@ -84,6 +85,9 @@ def plain_infos(
     for name in node.names():
         if name == without:
             continue
+        budget[1] -= 1
+        if budget[1] < 0:  # a group may be a member of itself, many times
+            raise DatasetError(f"{node.place} has more than {MAX_INFO_MEMBERS} members, those of its members included")
         part, place = node.child(name), f"{path}{name}"
         value: JsonValue | None = None
         if not part.is_array and place.count("/") < _MAX_DEPTH:
