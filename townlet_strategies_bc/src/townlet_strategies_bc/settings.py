@@ -77,7 +77,7 @@ class BCSettings(NetworkSettings):
         description="Episodes in the configured environment after training; 0 = none. [episodes]",
     )
     checkpoint_steps: int = Field(
-        default=20_000,
+        default=5_000,
         ge=1,
         le=1_000_000_000,
         description="Optimiser steps after which a checkpoint is due also within a pass. [steps]",

@@ -115,6 +115,8 @@ def _cloning(data: dict[str, Any]) -> list[tuple[str, str]]:
     if data.get("rollout_return_mean") is not None:
         text, recorded = f"{data['rollout_return_mean']:.4g}", data.get("demonstrator_return_mean")
         lines.append(("rollout", text if recorded is None else f"{text} (demonstrator {recorded:.4g})"))
+    elif data.get("rollout_skipped"):
+        lines.append(("rollout", f"none: {data['rollout_skipped']}"))
     return lines
 
 
@@ -141,6 +143,7 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
     if result.artefact is not None:
         policy = run.path / result.artefact.path
         lines.append(("policy", f"{policy}  artefact sha256 {result.artefact.digest[:12]}"))
-        lines.append(("next", _evaluation(run)))
+        if not data.get("rollout_skipped"):  # what could not be run would not run there either
+            lines.append(("next", _evaluation(run)))
     for name, text in lines:
         click.echo(f"{name:<12} {text}")
