@@ -93,10 +93,6 @@ def nobody_recorded(path):
     overwrite(path, DATASET_NAME, json.dumps({**document, "shards": []}).encode())
 
 
-def unknown_source(path):
-    edit_episodes(good(path), lambda entries: entries[0].update(source=1))
-
-
 def unknown_event(path):
     events = make_events() | {"event.kind": np.array([0, 2, 1], np.uint16)}
     write_dataset(path, events=events)
@@ -171,11 +167,10 @@ BAD = {
     "D006": wrong_header,
     "D007": lambda path: edit_episodes(good(path), lambda entries: entries[0].update(num_steps=1)),
     "D008": lambda path: write_dataset(path, complete=False),
-    "D009": unknown_source,
-    "D010": nobody_recorded,
-    "D011": lambda path: everywhere(path, "action_mask", lambda mask: mask[:, :3]),
-    "D012": unknown_event,
-    "D013": lambda path: everywhere(path, "truncations", None),
+    "D009": nobody_recorded,
+    "D010": lambda path: everywhere(path, "action_mask", lambda mask: mask[:, :3]),
+    "D011": unknown_event,
+    "D012": lambda path: everywhere(path, "truncations", None),
     "D101": lambda path: with_rows(path, "observation.features", put((ROW, 2), np.nan)),
     "D102": lambda path: categories(path, 3),
     "D103": lambda path: with_rows(path, "observation.features", put((ROW, 2), 10.5)),
@@ -216,7 +211,6 @@ PLACE = {
     "D003": ("shard-000000/rewards.npy", None, None),
     "D004": ("notes.txt", None, None),
     "D006": ("shard-000000/rewards.npy", None, None),
-    "D009": ("shard-000000/episodes.json", 0, None),
     "D101": ("observation.features.npy", 2, ROW),
     "D103": ("observation.features.npy", 2, ROW),
     "D105": ("actions.npy", 2, ROW),
@@ -397,9 +391,16 @@ def test_a_missing_shard_is_a_missing_file_and_the_others_are_checked(tmp_path):
 
 def test_errors_come_first(tmp_path):
     dataset = everywhere(tmp_path / "d", "rewards", put(slice(None), 0.5))
-    edit_episodes(dataset, lambda entries: entries[0].update(source=1))
+    edit_episodes(dataset, lambda entries: entries[0].update(episode_return=9.0))
     report = validate_path(tmp_path / "d")
     assert [finding.severity for finding in report.findings] == ["error", "warning"]
+
+
+@pytest.mark.parametrize("change", [{"source": 1}, {"num_steps": 4}, {"ending": "other"}])
+def test_episodes_that_do_not_fit_the_manifest_are_unreadable_and_other_shards_are_checked(tmp_path, change):
+    dataset = with_rows(tmp_path / "d", "log_probs", put(ROW, 0.5), index=5)
+    edit_episodes(dataset, lambda entries: entries[0].update(change))
+    assert codes(validate_path(tmp_path / "d")) == {"D007", "D202"}
 
 
 def test_what_is_not_there_is_missing_and_not_damaged(tmp_path):

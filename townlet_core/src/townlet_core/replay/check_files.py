@@ -33,10 +33,10 @@ def check_columns(manifest: DatasetManifest, log: FindingLog) -> set[str]:
     for column in manifest.columns:
         problem = _unfit(column, manifest)
         if problem:
-            log.add("D011", f"it is {column.dtype} of shape {column.shape}, {problem}", column=column.name)
+            log.add("D010", f"it is {column.dtype} of shape {column.shape}, {problem}", column=column.name)
         else:
             right.add(column.name)
-    for code, names in (("D013", ("rewards", *_FLAGS)), ("D204", ("log_probs", "values"))):
+    for code, names in (("D012", ("rewards", *_FLAGS)), ("D204", ("log_probs", "values"))):
         for name in names:
             if name not in manifest.along("step"):
                 log.add(code, f"there is no '{name}'", column=name)

@@ -148,7 +148,7 @@ def check_events(view: ShardView, log: FindingLog) -> None:
         kinds = view.column("event.kind")
         file = f"{view.shard.entry.name}/{view.manifest.along('event')['event.kind'].file}"
         for row in np.flatnonzero(kinds >= len(view.manifest.event_kinds)).tolist():
-            log.add("D012", f"event {row} is of kind {kinds[row]}", file=file, column="event.kind")
+            log.add("D011", f"event {row} is of kind {kinds[row]}", file=file, column="event.kind")
 
 
 def _describe(rows: Array, limits: Limits) -> Callable[[int], str]:

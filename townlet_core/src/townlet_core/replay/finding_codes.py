@@ -68,7 +68,8 @@ _TABLE = (
         "D007",
         "episodes-unreadable",
         "error",
-        "A shard's `episodes.json` cannot be read, or does not count as many episodes and rows as the manifest.",
+        "A shard's `episodes.json` cannot be read, counts other episodes or rows than the manifest, or names a source "
+        "that the manifest does not have.",
         "Write the dataset again; the program that wrote it is at fault.",
     ),
     FindingCode(
@@ -78,26 +79,23 @@ _TABLE = (
         "The dataset was not completed: its writer is still at work, or was stopped.",
         "Use it as it is, or go on recording into it.",
     ),
+    FindingCode("D009", "empty", "error", "The dataset has no shard: nothing was recorded.", "Record again."),
     FindingCode(
-        "D009", "source-unknown", "error", "An episode names a source that the manifest does not have.", "Record again."
-    ),
-    FindingCode("D010", "empty", "error", "The dataset has no shard: nothing was recorded.", "Record again."),
-    FindingCode(
-        "D011",
+        "D010",
         "column-unfit",
         "error",
         "A column has another type or shape than its meaning requires.",
         "Write the dataset again with the type and shape that the detail names.",
     ),
     FindingCode(
-        "D012",
+        "D011",
         "event-unknown",
         "error",
         "An event is of a kind that the manifest does not name.",
         "Write the dataset again with every kind in `event_kinds`.",
     ),
     FindingCode(
-        "D013",
+        "D012",
         "column-absent",
         "note",
         "Rewards or ends of episodes were not recorded: policies can be cloned from the rows, and no values learned.",

@@ -47,7 +47,7 @@ def validate_path(
         dataset = Dataset(path)
     except DatasetError as error:
         log = FindingLog(limit)
-        log.add("D010" if _has_manifest(path) else "D001", str(error), file=DATASET_NAME)
+        log.add("D009" if _has_manifest(path) else "D001", str(error), file=DATASET_NAME)
         return log.report(path=str(path), digest="", against=None if against is None else str(against))
     return validate(dataset, against=other, limit=limit, on_progress=on_progress)
 
