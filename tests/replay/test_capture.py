@@ -149,6 +149,22 @@ def test_a_stop_keeps_every_episode_that_has_ended(tmp_path):
     assert not any(entry.ending == "cut" for entry in found)
 
 
+def test_a_stop_keeps_what_is_written_of_a_long_episode_and_no_other_half_of_one(tmp_path):
+    asked = iter(count(1))
+    limits = {"fragment_bytes": 2 * row_bytes(), "should_stop": lambda: next(asked) >= 7}
+    statistics = capture(tmp_path / "d", LivesEnvironment(3), StepPolicy(), seeds=(8, 3, 5), episodes=3, **limits)
+    found = entries(tmp_path / "d")
+    assert {entry.group: entry.ending for entry in found} == {0: "cut", 1: "truncated"}
+    assert max(entry.start_step + entry.num_steps for entry in found if entry.group == 0) == 6
+    assert (statistics.episodes, statistics.num_returns) == (
+        2,
+        4,
+    )  # the first life of group 0, and the three of group 1
+    capture(tmp_path / "e", LivesEnvironment(1), StepPolicy(), seeds=(3,), episodes=1)
+    returns = [entry.episode_return for entry in entries(tmp_path / "e")]
+    assert (statistics.return_min, statistics.return_max) == (min(returns), max(returns))
+
+
 def test_a_fault_keeps_the_episodes_before_it(tmp_path):
     class Breaks(LivesEnvironment):
         def step(self, actions):

@@ -98,6 +98,9 @@ def test_the_command_writes_the_same_bytes_whatever_the_number_of_worlds(here, c
     for worlds in ("1", "3"):
         capture(*CARTPOLE, "--policy", "random", "--episodes", "7", "--worlds", worlds, "--out", worlds)
     assert Dataset(here / "1").digest == Dataset(here / "3").digest
+    batched = ("--set", "environment.vectorization=entry_point")  # whose worlds share a generator: not taken
+    capture(*CARTPOLE, *batched, "--policy", "random", "--episodes", "7", "--out", "batched")
+    assert Dataset(here / "batched").digest == Dataset(here / "1").digest
     capture(*CARTPOLE, "--policy", "random", "--episodes", "7", "--seed", "1", "--out", "other")
     assert Dataset(here / "other").digest != Dataset(here / "1").digest
 

@@ -183,7 +183,9 @@ def test_a_stopped_world_is_recorded_no_more():
     episodes = []
     recorder = rollout.recorder = TrajectoryRecorder(rollout, sink=episodes.append, num_active=2)
     rollout.step()
+    rollout.step()  # a life of each world has ended, and waits
     recorder.stop(0)
+    recorder.cut(0)
     for _ in range(20):
         rollout.step()
     recorder.cut_all()
@@ -234,6 +236,20 @@ def test_after_a_rollout_the_recording_can_be_cut_without_the_environment():
     rollout.recorder = TrajectoryRecorder(rollout, sink=episodes.append)
     rollout.fill(SERVICE.allocate(rollout, 12))
     environment.seen["observation"][:] = np.nan
+    rollout.recorder.cut_all()
+    assert {key: table(one) for key, one in lives(episodes).items()} == {
+        key: table(one) for key, one in lives(alone).items()
+    }
+
+
+def test_a_cut_between_two_rollouts_sees_what_is_shown_then():
+    alone, _ = record(12, cut=True)
+    rollout = SERVICE.start(LivesEnvironment(3), StepPolicy(), seeds=SEEDS, deterministic=True)
+    episodes = []
+    rollout.recorder = TrajectoryRecorder(rollout, sink=episodes.append)
+    rollout.fill(SERVICE.allocate(rollout, 8))
+    for _ in range(4):
+        rollout.step()
     rollout.recorder.cut_all()
     assert {key: table(one) for key, one in lives(episodes).items()} == {
         key: table(one) for key, one in lives(alone).items()

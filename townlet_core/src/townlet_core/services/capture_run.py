@@ -120,7 +120,6 @@ class CaptureRun:
                 f"environment '{self._environment.name}': seed {self._seed(self._head)} has not ended after "
                 f"{plan.max_steps + (plan.agent_steps or 0):,} steps; set environment.max_episode_steps"
             )
-        self._forget_waiting()
 
     def _take(self, episode: RecordedEpisode) -> None:
         if self._is_done():  # another world's in the step that was the last one
@@ -144,9 +143,6 @@ class CaptureRun:
             self._recorder.stop(late - self._first)
             self._waiting_bytes -= sum(map(_num_bytes, self._waiting.pop(late, [])))
         self._end = group
-
-    def _forget_waiting(self) -> None:
-        self._waiting, self._waiting_bytes = {}, 0
 
     def _next_head(self) -> None:
         """Go on to the next group, and write what of it waits."""
