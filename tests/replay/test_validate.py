@@ -19,6 +19,7 @@ from datasets import (
     write_dataset,
 )
 from gymnasium import spaces
+from legacy_files import write_capture
 
 from townlet_core.cli.main import main
 from townlet_core.errors import DatasetError, MissingInputError
@@ -457,6 +458,18 @@ def test_the_command_says_how_many_places_it_left_out(tmp_path, capsys):
 def test_the_command_names_what_is_missing(tmp_path, capsys):
     assert main(["replay", "validate", str(tmp_path / "d")]) == 66
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_files_of_the_earlier_format_are_to_be_imported_first(tmp_path, capsys):
+    manifest = write_capture(tmp_path / "c") / "rollout_sample_manifest.json"
+    dataset = good(tmp_path / "d")
+    for arguments in (
+        ["validate", str(tmp_path / "c")],
+        ["validate", str(dataset.path), "--against", str(manifest)],
+        ["curate", str(dataset.path), str(manifest), str(tmp_path / "out")],
+    ):
+        assert main(["replay", *arguments]) == 64
+        assert "'townlet replay import" in capsys.readouterr().err
 
 
 def test_the_edits_of_these_tests_are_no_finding_by_themselves(tmp_path):

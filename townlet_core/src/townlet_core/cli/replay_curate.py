@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from townlet_core.cli.replay_options import json_option, progress
+from townlet_core.cli.replay_options import json_option, progress, require_native
 from townlet_core.cli.tables import count, printable
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def curate_command(
         add_tags=add_tags,
         reject=reject,
     )
+    require_native(*datasets)
     report = curate(
         [Dataset(path) for path in datasets],
         out,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from townlet_core.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,3 +33,18 @@ def progress(unit: str) -> Callable[[int, int], None] | None:
             click.echo(f"\r{percent:3} % of {total:,} {unit}", nl=done == total, err=True)
 
     return show
+
+
+def require_native(*paths: Path) -> None:
+    """Check that none of the paths is a file or directory of the earlier format, which has to be imported first.
+
+    Raises:
+        UsageError: one is; the text says how.
+    """
+    from townlet_core.replay.legacy.opening import is_legacy
+
+    for path in paths:
+        if is_legacy(path):
+            raise UsageError(
+                f"{path} is of the earlier format: make a dataset of it first, 'townlet replay import {path} OUT'"
+            )

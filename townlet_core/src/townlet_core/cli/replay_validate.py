@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from townlet_core.cli.replay_options import dataset_argument, json_option, progress
+from townlet_core.cli.replay_options import dataset_argument, json_option, progress, require_native
 from townlet_core.cli.tables import count, printable
 from townlet_core.errors import ExitCode
 
@@ -50,6 +50,7 @@ def validate_command(
     """  # noqa: D301  (backslash-b is click's mark for lines that stay apart)
     from townlet_core.replay.validate import validate_path
 
+    require_native(dataset, *([] if against is None else [against]))
     report = validate_path(dataset, against=against, limit=places, on_progress=progress("bytes"))
     if as_json:
         click.echo(report.model_dump_json(indent=2))
