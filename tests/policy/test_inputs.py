@@ -106,6 +106,7 @@ def test_acting_does_not_change_the_normaliser():
     assert policy.normalizer["observation"] is before
     assert policy.values({"observation": rows}).tobytes() == first.tobytes()
 
+
 def test_what_is_written_into_memory_is_what_prepare_returns_bit_for_bit():
     rng = np.random.default_rng(0)
     cases = {
