@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from townlet_core.replay.dataset import Dataset
     from townlet_core.replay.finding_log import FindingLog
     from townlet_core.replay.schema import DatasetManifest, EpisodeEntry
+    from townlet_core.replay.shard_view import ShardView
 
 Origin = tuple[str, str, str, int]
 """Environment, scenario, its digest, and seed: two episodes of the same begin alike."""
@@ -70,10 +69,10 @@ class Independence:
         self._spans: list[tuple[int, int, int, int, int]] = []
         self._reported: set[tuple[str, Any]] = set()
 
-    def add(self, entries: Iterable[EpisodeEntry], first_episode: int, file: str, log: FindingLog) -> None:
-        """Take in the episodes of one shard, the first of which is number `first_episode`."""
-        for number, entry in enumerate(entries, first_episode):
-            place = {"file": file, "episode": number}
+    def add(self, view: ShardView, log: FindingLog) -> None:
+        """Take in the episodes of one shard."""
+        for number, entry in enumerate(view.entries, view.first_episode):
+            place = view.place_of_episode(None, number - view.first_episode)
             self._spans.append((entry.group, entry.agent, entry.start_step, entry.num_steps, number))
             self._look_for_content(entry, place, log)
             self._look_for_group(entry, place, log)

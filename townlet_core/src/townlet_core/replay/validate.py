@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from townlet_core.dto.dataset_findings import ValidationReport
+    from townlet_core.replay.schema import DatasetManifest
+    from townlet_core.replay.shard_view import ShardView
 
 DEFAULT_LIMIT = 5
 
@@ -75,11 +77,7 @@ def validate(
         DatasetError: `against` cannot be read.
     """
     log = FindingLog(limit)
-    manifest = dataset.manifest
-    independence = Independence(manifest, None if against is None else Seen.of(against))
-    labels = Labels(manifest)
-    limits = {name: Limits.of(space) for name, space in manifest.observation_spaces.items()}
-    action_limits = Limits.of(manifest.action_space)
+    contents = _Contents(dataset.manifest, None if against is None else Seen.of(against), log)
     done = 0
 
     def count(num_bytes: int) -> None:
@@ -88,25 +86,49 @@ def validate(
         if on_progress is not None:
             on_progress(min(done, dataset.num_bytes), dataset.num_bytes)
 
-    if not manifest.complete:
+    if not dataset.manifest.complete:
         log.add("D008", file=DATASET_NAME)
     check_directory(dataset, log)
-    fitting = check_columns(manifest, log)
+    fitting = check_columns(dataset.manifest, log)
     first_episode = 0
     for shard in dataset.shards:
         view = check_shard(dataset, shard, log, first_episode=first_episode, fitting=fitting, on_bytes=count)
         if view is not None:
-            check_episodes(view, log)
-            check_observations(view, limits, log)
-            check_actions(view, action_limits, log)
-            check_numbers(view, log)
-            check_events(view, log)
-            labels.add(view)
-            independence.add(view.entries, first_episode, f"{shard.entry.name}/episodes.json", log)
+            contents.look_at(view)
         first_episode += shard.entry.num_episodes
         shard.unmap()
-    labels.finish(log)
-    independence.finish(log)
+    contents.finish()
     return log.report(
         path=str(dataset.path), digest=dataset.digest, against=None if against is None else str(against.path)
     )
+
+
+class _Contents:
+    """Checks what the files hold, shard by shard.
+
+    Args:
+        manifest: of the dataset.
+        other: the episodes of the dataset that it is compared with.
+        log: where findings go.
+    """
+
+    def __init__(self, manifest: DatasetManifest, other: Seen | None, log: FindingLog) -> None:
+        self._log = log
+        self._independence, self._labels = Independence(manifest, other), Labels(manifest)
+        self._limits = {name: Limits.of(space) for name, space in manifest.observation_spaces.items()}
+        self._action_limits = Limits.of(manifest.action_space)
+
+    def look_at(self, view: ShardView) -> None:
+        """Check one shard."""
+        check_episodes(view, self._log)
+        check_observations(view, self._limits, self._log)
+        check_actions(view, self._action_limits, self._log)
+        check_numbers(view, self._log)
+        check_events(view, self._log)
+        self._labels.add(view)
+        self._independence.add(view, self._log)
+
+    def finish(self) -> None:
+        """Say what needs all shards."""
+        self._labels.finish(self._log)
+        self._independence.finish(self._log)
