@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """In `file`, the text `original`, which stands there once, becomes `mutated`; then `test` has to fail."""
-
-    file: str
-    original: str
-    mutated: str
-    test: str
-
+from mutation import Mutant
 
 ADVANTAGES = "townlet_strategies_ppo/advantages.py"
 BATCH = "townlet_strategies_ppo/batch.py"

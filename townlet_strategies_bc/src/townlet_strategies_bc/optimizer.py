@@ -149,7 +149,7 @@ class DeviceOptimizer:
 
     def totals(self) -> Array:
         """Return the sums, fetched from the device."""
-        totals: Array = self._totals.cpu().numpy()
+        totals: Array = self._totals.cpu().numpy().copy()
         return totals
 
     def clear(self) -> None:
