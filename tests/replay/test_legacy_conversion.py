@@ -44,6 +44,21 @@ def imported(directory: Path, entries: Any, out: str = "native", **options: Any)
         return import_legacy(path, directory / out, working_dir=directory, **options)
 
 
+def written_like(native: Dataset, path: Path, trajectories: Any) -> Dataset:
+    """Write other episodes with the spaces and names of a dataset."""
+    manifest = native.manifest
+    return write_dataset(
+        path,
+        trajectories,
+        observation_spaces=manifest.observation_spaces,
+        action_space=manifest.action_space,
+        action_names=manifest.action_names,
+        feature_names=manifest.feature_names,
+        event_kinds=(),
+        sources=manifest.sources,
+    )
+
+
 def assert_equal_samples(one: LegacySample, other: LegacySample) -> None:
     assert dict(one.metadata) == dict(other.metadata)
     assert one.arrays.keys() == other.arrays.keys()
@@ -328,16 +343,7 @@ def test_a_sample_some_of_whose_episodes_are_gone_is_exported_in_pieces(tmp_path
     write_sample(tmp_path, arrays=arrays, metadata=make_metadata(arrays, metrics={"timesteps": 6}))
     native = imported(tmp_path, ["x.npz"])
     kept = [trajectory for entry, trajectory in native.trajectories() if entry.life != 1]
-    write_dataset(
-        tmp_path / "kept",
-        kept,
-        observation_spaces=native.manifest.observation_spaces,
-        action_space=native.manifest.action_space,
-        action_names=native.manifest.action_names,
-        feature_names=native.manifest.feature_names,
-        event_kinds=(),
-        sources=native.manifest.sources,
-    )
+    written_like(native, tmp_path / "kept", kept)
 
     first, last = open_legacy(export_legacy(Dataset(tmp_path / "kept"), tmp_path / "back"))
 
@@ -349,6 +355,20 @@ def test_a_sample_some_of_whose_episodes_are_gone_is_exported_in_pieces(tmp_path
     np.testing.assert_array_equal(last.arrays["features"], arrays["features"][4:])
     np.testing.assert_array_equal(last.arrays["value_preds"], arrays["value_preds"][4:])
     assert last.metadata["action_lookup"] == {name: place for place, name in enumerate(native.manifest.action_names)}
+
+
+def test_episodes_of_one_sample_with_different_verdicts_become_different_samples(tmp_path: Path) -> None:
+    write_sample(tmp_path, arrays=make_arrays(6, dones=(1,)))
+    native = imported(tmp_path, ["x.npz"])
+    first, second = [trajectory for _, trajectory in native.trajectories()]
+    curated = written_like(native, tmp_path / "curated", [first, replace(second, accepted=False)])
+
+    legacy = open_legacy(export_legacy(curated, tmp_path / "back", form="curated"))
+
+    assert [(entry.sample, entry.accepted) for entry in legacy.manifest.samples] == [
+        ("x_000000.npz", True),
+        ("x_000002.npz", False),
+    ]
 
 
 TOWN = ("wait", "north", "east", "south", "west", "use", "leave", "chat")
@@ -468,16 +488,7 @@ def test_a_manipulated_dataset_writes_nothing_outside_of_the_directory(tmp_path:
             "sample": name,
             "entry": {"sample": name, "meta": "../evil.json"},
         }
-        evil = write_dataset(
-            tmp_path / f"evil{number}",
-            [replace(trajectory, metadata={"legacy": origin})],
-            observation_spaces=native.manifest.observation_spaces,
-            action_space=native.manifest.action_space,
-            action_names=native.manifest.action_names,
-            feature_names=native.manifest.feature_names,
-            event_kinds=(),
-            sources=native.manifest.sources,
-        )
+        evil = written_like(native, tmp_path / f"evil{number}", [replace(trajectory, metadata={"legacy": origin})])
         out = tmp_path / "outs" / str(number)
         manifest = export_legacy(evil, out)
         assert [sample.name for sample in open_legacy(manifest)] == ["rollout_sample_000000.npz"]

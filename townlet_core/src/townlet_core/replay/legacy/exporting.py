@@ -157,8 +157,7 @@ class _Exporter:
         if not restored.is_whole and (restored.metadata is None or "metrics" in metadata):
             whole = LegacySample(name=name, arrays=arrays, metadata=metadata, path=self._dataset.path)
             metadata = {**metadata, "metrics": measure(whole)}
-        if len(rows["actions"]) == 1:
-            arrays |= {flat: arrays[flat][0] for flat in restored.flat}
+        arrays |= {flat: arrays[flat][0] for flat in restored.flat}
         return LegacySample(name=name, arrays=arrays, metadata=metadata, path=self._dataset.path), restored
 
     def _arrays(self, rows: Mapping[str, Array], restored: Restored, bootstrap: float | None) -> dict[str, Array]:
