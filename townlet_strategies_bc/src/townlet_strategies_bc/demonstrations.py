@@ -75,6 +75,7 @@ class Demonstrations:
         dataset: the recorded data.
         split: which episodes are on which side.
         train: reader of the training rows, shuffled.
+        held_out: reader of the held-out rows, in their order; None where there are none.
         num_held_out_rows: rows measured on.
     """
 
@@ -100,10 +101,9 @@ class Demonstrations:
                 f"strategies.bc.batch_size to {max(1, num_train)} or less"
             )
         self.train = self._reader(self.split.train, batch_size=settings.batch_size, seed=seed)
-
-    def held_out(self) -> BatchReader:
-        """Return a reader of the held-out rows, in their order."""
-        return self._reader(self.split.held_out, batch_size=ROWS_TO_MEASURE, seed=None)
+        self.held_out = None
+        if self.num_held_out_rows:
+            self.held_out = self._reader(self.split.held_out, batch_size=ROWS_TO_MEASURE, seed=None)
 
     def _reader(self, episodes: Array, *, batch_size: int, seed: int | None) -> BatchReader:
         return BatchReader(

@@ -204,11 +204,11 @@ class _Run:
 
     def _measure(self) -> HeldOutFields | None:
         """Return what the held-out rows say about the policy as it is now; None where nothing is held out."""
-        if not self.is_measured:
+        learner, reader = self.learner, self.data.held_out
+        if reader is None:
             return None
-        learner = self.learner
         metrics = HeldOutMetrics(learner.network.spec.head, self.names)
-        for rows in self.data.held_out().epoch(0):
+        for rows in reader.epoch(0):
             batch = self.batches(rows)
             metrics.add(batch, *learner.updater.gradient.outputs(batch), learner.log_std)
         return metrics.fields()

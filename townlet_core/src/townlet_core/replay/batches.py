@@ -110,7 +110,8 @@ class BatchReader:
             window_bytes = min(window_bytes, SEQUENTIAL_BYTES)
         window_rows = max(2 * batch_size, window_bytes // row_bytes)
         self._wanted = _Wanted(dataset, episodes)
-        self._blocks = _cut(dataset, self._wanted, max(1, window_rows // BLOCKS_OF_WINDOW))
+        block_rows = window_rows // BLOCKS_OF_WINDOW if shuffle else window_rows  # what is in order needs no mixing
+        self._blocks = _cut(dataset, self._wanted, max(1, block_rows))
         self.num_rows = int(self._blocks.count.sum())
         self.num_batches = self.num_rows // batch_size if drop_last else -(-self.num_rows // batch_size)
         if self.num_batches == 0:
