@@ -42,6 +42,7 @@ class LegacyDataset:
         metrics: the metrics file beside a capture's manifest, if there is one.
         catalogue: the entry of the catalogue that was opened, if it was one.
         notes: what the user should know and is no error, one line each.
+        dto_paths: where the file lies that a sample was made from; None for those that name none.
     """
 
     path: Path

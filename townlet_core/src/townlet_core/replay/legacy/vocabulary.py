@@ -17,7 +17,7 @@ import numpy as np
 from townlet_core.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from townlet_core.arrays import Array
@@ -144,11 +144,3 @@ def renumbered(actions: Array, names: Mapping[int, str], place: Mapping[str, int
     """
     used, inverse = np.unique(actions, return_inverse=True)
     return np.array([place[names[number]] for number in used.tolist()], np.int64)[inverse.reshape(actions.shape)]
-
-
-def joined(files: Iterable[tuple[str, FileActions]]) -> Vocabulary:
-    """Return the vocabulary of several files, by name."""
-    vocabulary = Vocabulary()
-    for name, actions in files:
-        vocabulary.add(actions, name)
-    return vocabulary
