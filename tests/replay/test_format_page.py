@@ -11,9 +11,9 @@ import pytest
 from datasets import make_trajectory, write_dataset
 
 from townlet_core.checkpoint.manifest import MANIFEST_NAME
+from townlet_core.replay.columns import EVENT_COLUMNS
 from townlet_core.replay.dataset import ENDINGS, Dataset
 from townlet_core.replay.schema import DatasetManifest, EpisodeEntry, Parent, ShardEntry, Source
-from townlet_core.replay.trajectory import EVENT_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "dataset-format.md").read_text(encoding="utf-8")

@@ -10,10 +10,10 @@ from gymnasium import spaces
 
 from townlet_core.checkpoint.manifest import MANIFEST_NAME
 from townlet_core.errors import DatasetError
+from townlet_core.replay.columns import EVENT_COLUMNS
 from townlet_core.replay.dataset import verify_file
 from townlet_core.replay.schema import DATASET_NAME, EPISODES_NAME, FINAL_PREFIX
 from townlet_core.replay.shard_view import ShardView
-from townlet_core.replay.trajectory import EVENT_COLUMNS
 from townlet_core.spaces import action_count
 
 if TYPE_CHECKING:

@@ -6,15 +6,16 @@ Legend: V events.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from townlet_core.checkpoint.filesystem import DISK, FileSystem
 from townlet_core.errors import UsageError
+from townlet_core.replay.columns import EVENT_COLUMNS
 from townlet_core.replay.curation_plan import CurationPlan
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.schema import Parent
-from townlet_core.replay.trajectory import EVENT_COLUMNS
 from townlet_core.replay.writer import DEFAULT_SHARD_BYTES, DatasetWriter
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def curate(
     dry_run: bool = False,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     on_progress: Callable[[int, int], None] | None = None,
+    filesystem: FileSystem = DISK,
 ) -> CurationReport:
     """Write a dataset of what passes, and return what was left out by which rule.
 
@@ -48,6 +50,7 @@ def curate(
         dry_run: write nothing.
         shard_bytes: of the new dataset.
         on_progress: called with (rows written, rows in all).
+        filesystem: the calls to make.
 
     Raises:
         UsageError: nothing would be left, the datasets do not fit together, or `out` is taken.
@@ -63,7 +66,7 @@ def curate(
     if not dry_run:
         for dataset in datasets:
             dataset.require_intact()  # what is damaged must not get new digests
-        _write(plan, out, shard_bytes, on_progress)
+        _write(plan, out, on_progress, shard_bytes=shard_bytes, filesystem=filesystem)
         digest = Dataset(out).digest
     return plan.report(out, digest)
 
@@ -81,9 +84,9 @@ def _require_equal(first: Dataset, other: Dataset) -> None:
             raise UsageError(f"{other.path} has {what} than {first.path}: they cannot become one dataset")
 
 
-def _write(plan: CurationPlan, out: Path, shard_bytes: int, on_progress: Callable[[int, int], None] | None) -> None:
+def _write(plan: CurationPlan, out: Path, on_progress: Callable[[int, int], None] | None, **options: Any) -> None:
     manifest = plan.datasets[0].manifest
-    options = plan.curation.options()
+    done = plan.curation.options()
     total = plan.num_rows
     with DatasetWriter(
         out,
@@ -93,10 +96,10 @@ def _write(plan: CurationPlan, out: Path, shard_bytes: int, on_progress: Callabl
         feature_names=manifest.feature_names,
         event_kinds=manifest.event_kinds,
         parents=[
-            Parent(path=str(dataset.path), digest=dataset.digest, operation="curate", options=options)
+            Parent(path=str(dataset.path), digest=dataset.digest, operation="curate", options=done)
             for dataset in plan.datasets
         ],
-        shard_bytes=shard_bytes,
+        **options,
     ) as writer:
         last: Trajectory | None = None
         for item in _kept(plan, writer):

@@ -15,7 +15,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
-from gymnasium import spaces
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -28,11 +27,14 @@ from pydantic import (
 )
 
 from townlet_core.checkpoint.manifest import is_plain_name
-from townlet_core.errors import ConfigError, DatasetError
+from townlet_core.errors import DatasetError
+from townlet_core.replay.columns import check_columns
 from townlet_core.spaces import space_from_json, spaces_from_json
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gymnasium import spaces
 
 DATASET_NAME, EPISODES_NAME = "dataset.json", "episodes.json"
 MAX_DATASET_BYTES = 64 << 20
@@ -262,7 +264,6 @@ class EpisodeEntry(Record):
     metadata: dict[str, Json] = Field(default_factory=dict)
 
 
-_LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _ENTRIES = TypeAdapter(list[EpisodeEntry], config=ConfigDict(strict=True))
 
 
@@ -285,7 +286,7 @@ def parse_manifest(data: bytes, path: Path) -> DatasetManifest:
     try:
         manifest = DatasetManifest.model_validate_json(data)
         json.loads(data, object_pairs_hook=_without_repeats)
-        _check_columns(manifest)
+        check_columns(manifest)
     except ValidationError as error:
         raise DatasetError(f"{path}: {first_problem(error)}") from error
     except (ValueError, RecursionError, MemoryError) as error:
@@ -318,38 +319,3 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key '{twice[:200]}' stands twice in one object")
     return values
-
-
-def _check_leaf(column: ColumnSpec, space: spaces.Space[Any]) -> None:
-    name = column.name
-    if not isinstance(space, _LEAVES):
-        reason = f"the space of '{name}' is a {type(space).__name__}, which has no single column"
-        raise ValueError(reason)  # noqa: TRY004  (what is wrong is a file, as with the other checks)
-    if column.shape != tuple(space.shape or ()):
-        raise ValueError(f"column '{name}' has rows of shape {column.shape}, and its space {space.shape}")
-    if name != "actions" and column.kind != np.dtype(space.dtype):
-        raise ValueError(f"column '{name}' is {column.dtype}, and its space {space.dtype}")
-
-
-def _check_columns(manifest: DatasetManifest) -> None:
-    """Check that what every dataset has is there, and in the shapes of its spaces; raises `ValueError`."""
-    for field in ("observation_spaces", "action_space"):
-        try:
-            getattr(manifest, field)
-        except ConfigError as error:
-            raise ValueError(f"{field.partition('_')[0]}: {error}") from error
-    steps = manifest.along("step")
-    for name, space in (*manifest.observation_spaces.items(), ("actions", manifest.action_space)):
-        if name not in steps:
-            raise ValueError(f"there is no column '{name}'")
-        _check_leaf(steps[name], space)
-    for name in ("rewards", "terminations", "truncations", "log_probs", "values"):
-        if name in steps and steps[name].shape != ():
-            raise ValueError(f"column '{name}' has rows of shape {steps[name].shape}, expected one number")
-    for name, names in manifest.feature_names.items():
-        size = manifest.observation_spaces[name].shape if name in manifest.observation_spaces else None
-        if size != (len(names),):
-            raise ValueError(f"there are {len(names)} feature_names for '{name}', whose shape is {size}")
-    count = getattr(manifest.action_space, "n", None)
-    if manifest.action_names and len(manifest.action_names) != count:
-        raise ValueError(f"there are {len(manifest.action_names)} action_names for {manifest.action_space}")

@@ -112,7 +112,7 @@ class _Columns:
         """Return the rows of a sample as (rows, F); of a map, one entry of each, another one in every row."""
         rows, wanted = shard.column(name), sample - shard.first_row
         if self._is_vector(name):
-            return rows[wanted]
+            return np.asarray(rows[wanted])
         flat = rows.reshape(len(rows), -1)
         entries = (sample * _STRIDE) % max(1, flat.shape[1])
         return flat[wanted, entries].reshape(-1, 1) if flat.size else flat[:0, :1]

@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from townlet_core.arrays import Array
 
 Ending = Literal["terminated", "truncated", "cut"]
-EVENT_COLUMNS = {
-    "event.group": "<i8",
-    "event.step": "<i4",
-    "event.kind": "<u2",
-    "event.actor": "<i4",
-    "event.target": "<i4",
-    "event.value": "<f4",
-}
-"""What is kept of an event: the world-episode and its step (from 0), the place of its kind in `event_kinds`, who did it
-and to whom (-1: nobody, or the environment only counts), and its value (a count where it only counts)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from townlet_core.checkpoint.atomic import clean_leftovers, delete_tree, write_d
 from townlet_core.checkpoint.filesystem import DISK, FileSystem, storage_guard
 from townlet_core.checkpoint.manifest import MANIFEST_NAME, is_plain_name
 from townlet_core.errors import DatasetError, UsageError
+from townlet_core.replay.columns import EVENT_COLUMNS
 from townlet_core.replay.dataset import npy_header, read_manifest
 from townlet_core.replay.schema import (
     DATASET_NAME,
@@ -31,7 +32,6 @@ from townlet_core.replay.schema import (
     manifest_bytes,
     parse_manifest,
 )
-from townlet_core.replay.trajectory import EVENT_COLUMNS
 from townlet_core.spaces import space_to_json
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 
 from townlet_core.environments.vector import StepEvents
 from townlet_core.errors import EnvironmentFault
-from townlet_core.replay.trajectory import EVENT_COLUMNS
+from townlet_core.replay.columns import EVENT_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
