@@ -2,22 +2,24 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from datasets import SCRIPT, changed, make_events, make_trajectories, make_trajectory, put, write_dataset
+from datasets import HASTY, SCRIPT, changed, make_events, make_trajectories, make_trajectory, put, write_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from townlet_core.cli.main import main
 from townlet_core.errors import DatasetError, UsageError
-from townlet_core.replay.curate import curate
+from townlet_core.replay.curate import curate as curate_on_disk
 from townlet_core.replay.curation_plan import Curation
 from townlet_core.replay.curation_rules import CurationRules
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.splits import assign, parse_split
 from townlet_core.replay.validate import validate
 
+curate = partial(curate_on_disk, filesystem=HASTY)
 NETWORK = SCRIPT.model_copy(update={"policy": "ppo", "policy_digest": "ab" * 32, "scenario": "busy"})
 
 
@@ -164,7 +166,7 @@ def test_events_after_the_last_episode_that_is_kept_are_kept_too(tmp_path):
     from townlet_core.replay.writer import DatasetWriter
 
     dataset = write_dataset(tmp_path / "d", make_trajectories(2), events=make_events((0,)), complete=False)
-    with DatasetWriter.append(dataset.path) as writer:
+    with DatasetWriter.append(dataset.path, filesystem=HASTY) as writer:
         writer.add_events(make_events((0,)))
         writer.add(make_trajectory(5, content=9, group=7))
     curate([Dataset(dataset.path)], tmp_path / "out", curation=Curation(rules=CurationRules(limit_episodes=2)))
@@ -341,6 +343,8 @@ def test_more_parts_than_groups_are_refused():
         ("train=x,test=1", "NAME=SHARE"),
         ("train=nan,test=1", "NAME=SHARE"),
         ("train=0,test=1", "NAME=SHARE"),
+        (f"{'x' * 65}=1", "NAME=SHARE"),
+        ("tr\tain=1", "NAME=SHARE"),
         ("=1", "NAME=SHARE"),
         ("", "NAME=SHARE"),
     ],
@@ -348,6 +352,10 @@ def test_more_parts_than_groups_are_refused():
 def test_a_split_that_is_none_is_refused(text, reason):
     with pytest.raises(UsageError, match=reason):
         parse_split(text)
+
+
+def test_a_split_may_have_one_part_and_long_names():
+    assert parse_split(f"{'x' * 64}=1") == {"x" * 64: 1.0}
 
 
 def test_a_split_keeps_the_order_of_its_parts():

@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from datasets import HASTY
 from gymnasium import spaces
 
 from townlet_core.replay.curate import curate
@@ -26,7 +27,11 @@ def dataset(tmp_path_factory):
     rows = MEGABYTE // 1024
     flags = np.zeros(rows, np.bool_)
     with DatasetWriter(
-        path, observation_spaces={"observation": box}, action_space=spaces.Discrete(4), shard_bytes=MEGABYTE
+        path,
+        observation_spaces={"observation": box},
+        action_space=spaces.Discrete(4),
+        shard_bytes=MEGABYTE,
+        filesystem=HASTY,
     ) as writer:
         for group in range(24):
             steps = {
@@ -63,7 +68,7 @@ def test_curating_a_dataset_takes_the_memory_of_a_few_shards(dataset, tmp_path):
 
     def work():
         out = tmp_path / str(next(places))
-        curate([Dataset(dataset.path)], out, curation=Curation(), shard_bytes=MEGABYTE)
+        curate([Dataset(dataset.path)], out, curation=Curation(), shard_bytes=MEGABYTE, filesystem=HASTY)
 
     assert peak(work) < 10 * MEGABYTE
 

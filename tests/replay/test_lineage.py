@@ -2,10 +2,11 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
-from datasets import ACTION_SPACE, OBSERVATION_SPACES, SCRIPT, edit_manifest, write_dataset
+from datasets import ACTION_SPACE, HASTY, OBSERVATION_SPACES, SCRIPT, edit_manifest, write_dataset
 
 from townlet_core.cli.main import main
 from townlet_core.errors import ArtefactError, DatasetError, MissingInputError
@@ -13,12 +14,14 @@ from townlet_core.policy.artefact import PolicyArtefact, PolicyDocument, Provena
 from townlet_core.policy.encoder import FlattenEncoder
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.policy.weights import initial_weights
-from townlet_core.replay.curate import curate
+from townlet_core.replay.curate import curate as curate_on_disk
 from townlet_core.replay.curation_plan import Curation
 from townlet_core.replay.curation_rules import CurationRules
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.lineage import dataset_lineage
 from townlet_core.services.lineage import lineage
+
+curate = partial(curate_on_disk, filesystem=HASTY)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from datasets import (
+    OBSERVATION_SPACES,
     SCRIPT,
     changed,
     edit_episodes,
@@ -350,11 +351,96 @@ def test_each_choice_of_a_composed_action_has_to_be_allowed(tmp_path):
     assert codes(validate(write("beyond", actions=put((2, 0), 2)))) == {"D105"}
 
 
+def test_rows_far_into_a_long_episode_are_found_where_they_are(tmp_path):
+    # Checks go block by block, and this episode is longer than a block.
+    far = 48_000
+
+    def bad_features(array):
+        array[far, 0], array[far + 1, 0] = np.nan, 11.0
+        return array
+
+    without_map = {"observation.map": None, "final.observation.map": None}
+    trajectories = [
+        make_trajectory(3, rows=without_map),
+        make_trajectory(
+            50_000,
+            content=1,
+            group=1,
+            rows={
+                **without_map,
+                "observation.features": bad_features,
+                "action_mask": put(far + 2, False),
+                "actions": put(far + 3, 9),
+            },
+        ),
+    ]
+    dataset = write_dataset(
+        tmp_path / "d",
+        trajectories,
+        observation_spaces={"observation.features": OBSERVATION_SPACES["observation.features"]},
+        shard_bytes=1 << 30,
+    )
+    found = {f.code: [(p.episode, p.row) for p in f.places] for f in validate(dataset).findings}
+    assert found == {
+        "D101": [(1, far)],
+        "D103": [(1, far + 1)],
+        "D105": [(1, far + 3)],
+        "D108": [(1, far + 2)],
+        "D109": [(1, far + 2)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("space", "row"),
+    [(spaces.MultiBinary(3), [0, 1, 2]), (spaces.MultiDiscrete([2, 3]), [1, 3]), (spaces.Discrete(3), -1)],
+)
+def test_categories_beyond_their_space_are_impossible(tmp_path, space, row):
+    good_rows = np.zeros((5, *space.shape), space.dtype)
+    good_rows[1:3] = 1
+    for name, change in (("good", lambda rows: rows), ("bad", put(3, row))):
+        rows = change(good_rows.copy())
+        steps = {**make_trajectory(5).steps, "observation.place": rows}
+        del steps["observation.features"], steps["observation.map"]
+        trajectory = replace(make_trajectory(5), steps=steps, final={"final.observation.place": good_rows[0]})
+        dataset = write_dataset(
+            tmp_path / name, [trajectory], observation_spaces={"observation.place": space}, feature_names={}
+        )
+        assert {"D102", "D103"} & codes(validate(dataset)) == ({"D102"} if name == "bad" else set())
+
+
+@pytest.mark.parametrize(("others", "expected"), [(0, {"D502", "D503"}), (9, {"D504"}), (10, set())])
+def test_of_two_choices_one_may_have_99_percent_and_no_more(tmp_path, others, expected):
+    actions = np.r_[np.zeros(others, np.int64), np.ones(1000 - others, np.int64)]
+    trajectory = make_trajectory(1000, rows={"actions": actions, "action_mask": None})
+    two = {"action_space": spaces.Discrete(2), "action_names": ("stay", "go")}
+    assert codes(validate(write_dataset(tmp_path / "d", [trajectory], **two))) == expected
+
+
+def test_an_action_without_choice_is_not_degenerate(tmp_path):
+    trajectory = make_trajectory(5, rows={"actions": np.zeros(5, np.int64), "action_mask": None})
+    one = {"action_space": spaces.Discrete(1), "action_names": ()}
+    assert validate(write_dataset(tmp_path / "d", [trajectory], **one)).findings == ()
+
+
+def test_one_row_never_changes_and_that_means_nothing(tmp_path):
+    assert validate(write_dataset(tmp_path / "one", [make_trajectory(1)])).findings == ()
+    twice = {"rewards": put(slice(None), 1.0), "actions": put(slice(None), 1)}
+    two = write_dataset(tmp_path / "two", [make_trajectory(2, rows=twice)])
+    assert codes(validate(two)) == {"D501", "D502", "D503"}
+
+
+def test_a_dataset_without_sources_is_compared_by_content_alone(tmp_path):
+    write_dataset(tmp_path / "a", sources=())
+    assert codes(validate_path(tmp_path / "a", against=tmp_path / "a")) == {"D403"}
+
+
 def test_two_lives_of_one_agent_may_follow_each_other_and_not_overlap(tmp_path):
     lives = [replace(make_trajectory(5, content=life), life=life, start_step=5 * life) for life in range(2)]
     assert validate(write_dataset(tmp_path / "a", lives)).findings == ()
     lives[1] = replace(lives[1], start_step=4)
-    assert codes(validate(write_dataset(tmp_path / "b", lives))) == {"D307"}
+    (finding,) = validate(write_dataset(tmp_path / "b", lives)).findings
+    assert finding.code == "D307"
+    assert finding.places[0].detail == ("agent 0 of group 0: steps 0 to 4 are episode 0, and this one begins at 4")
     lives[1] = replace(lives[1], agent=1)
     assert validate(write_dataset(tmp_path / "c", lives)).findings == ()
 
