@@ -67,6 +67,8 @@ def kept(tmp_path, *, dataset=None, name="out", **rules):
         ({"source_policy": ["abababab"]}, [3, 4, 5]),
         ({"accepted_only": True}, [0, 1, 2, 3, 5]),
         ({"limit_episodes": 2}, [0, 1]),
+        ({"limit_episodes": 1}, [0]),
+        ({"min_length": 1, "top_return": 1.0}, [0, 1, 2, 3, 4, 5]),
         ({"limit_episodes": 2, "min_length": 6}, [1, 2]),
     ],
 )
@@ -400,17 +402,36 @@ def test_the_command_prints_the_report_as_json(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "code"),
+    "options",
     [
-        (["--min-length", "100"], 64),
-        (["--split", "a=2"], 64),
-        (["--top-return", "0"], 64),
-        (["--ending", "other"], 64),
+        ["--min-length", "100"],
+        ["--split", "a=2"],
+        ["--top-return", "0"],
+        ["--ending", "other"],
+        ["--min-return", "nan"],
+        ["--max-return", "inf"],
+        ["--tag", ""],
+        ["--scenario", "x" * 257],
+        ["--add-tag", ""],
+        ["--add-tag", "x" * 257],
     ],
 )
-def test_the_command_ends_with_64_for_what_cannot_be_made(tmp_path, options, code):
+def test_the_command_ends_with_64_for_what_cannot_be_made(tmp_path, capsys, options):
     dataset = mixed(tmp_path / "d")
-    assert main(["replay", "curate", str(dataset.path), str(tmp_path / "out"), *options]) == code
+    assert main(["replay", "curate", str(dataset.path), str(tmp_path / "out"), *options]) == 64
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rule_that_cannot_be_is_named(tmp_path, capsys):
+    dataset = mixed(tmp_path / "d")
+    assert main(["replay", "curate", str(dataset.path), str(tmp_path / "out"), "--min-return", "nan"]) == 64
+    assert "--min-return cannot be nan" in capsys.readouterr().err
+
+
+def test_tags_may_be_as_long_as_a_dataset_allows(tmp_path):
+    curate([mixed(tmp_path / "d")], tmp_path / "out", curation=Curation(add_tags=("x" * 256,)))
+    assert entries(Dataset(tmp_path / "out"))[0].tags[-1] == "x" * 256
 
 
 def test_the_command_ends_with_66_without_a_dataset(tmp_path):

@@ -84,6 +84,11 @@ def test_a_relative_path_is_seen_from_the_working_directory(family, monkeypatch)
     assert lineage(family / "sub" / "fourth").made_from[0].state == "missing"
 
 
+def test_a_chain_is_followed_so_far_and_no_further(family, monkeypatch):
+    monkeypatch.setattr("townlet_core.replay.lineage._MAX_DEPTH", 1)
+    assert chain(lineage(family / "third")) == [("third", "verified"), ("second", "verified"), ("", "recorded")]
+
+
 def test_datasets_that_name_each_other_end(family):
     def name_itself(document):
         document["parents"][0]["path"] = str(family / "second")

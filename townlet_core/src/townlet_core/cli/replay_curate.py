@@ -91,7 +91,7 @@ def curate_command(
     from townlet_core.replay.splits import parse_split
 
     curation = Curation(
-        rules=CurationRules(**{name: value for name, value in rules.items() if value is not None}),
+        rules=CurationRules.of(**rules),
         split=None if split is None else parse_split(split),
         seed=seed,
         add_tags=add_tags,

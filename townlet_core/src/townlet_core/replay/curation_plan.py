@@ -11,7 +11,7 @@ import numpy as np
 from townlet_core.dto.curation import CurationReport, SplitCount
 from townlet_core.dto.dataset_summary import PartCount
 from townlet_core.errors import UsageError
-from townlet_core.replay.curation_rules import CurationRules, Verdicts
+from townlet_core.replay.curation_rules import MAX_TAG, CurationRules, Verdicts
 from townlet_core.replay.splits import assign
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ class Curation:
         seed: of the split.
         add_tags: further tags of those that pass.
         reject: keep those that do not pass too, marked as not accepted.
+
+    Raises:
+        UsageError: a tag is empty, or too long.
     """
 
     rules: CurationRules = field(default_factory=CurationRules)
@@ -39,6 +42,11 @@ class Curation:
     seed: int = 0
     add_tags: tuple[str, ...] = ()
     reject: bool = False
+
+    def __post_init__(self) -> None:
+        for tag in self.add_tags:
+            if not 0 < len(tag) <= MAX_TAG:
+                raise UsageError(f"a tag has 1 to {MAX_TAG} letters; {tag[:20]!r} has {len(tag)}")
 
     def options(self) -> dict[str, Any]:
         """Return what differs from doing nothing, as JSON values."""

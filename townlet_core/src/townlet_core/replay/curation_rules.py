@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from townlet_core.errors import UsageError
 
 if TYPE_CHECKING:
     from townlet_core.replay.schema import EpisodeEntry, Source
 
 _DIGEST_LETTERS = 8
 _ROUNDING = 1e-9  # 0.1 of 30 is 3, and not 4
-Word = Annotated[str, Field(min_length=1, max_length=256)]
+MAX_TAG = 256
+Word = Annotated[str, Field(min_length=1, max_length=MAX_TAG)]
 
 
 class CurationRules(BaseModel):
@@ -40,6 +43,20 @@ class CurationRules(BaseModel):
         default=None, gt=0, le=1, description="Of those that pass everything above, this share of the best. [share]"
     )
     limit_episodes: int | None = Field(default=None, ge=1, description="Of those that pass, only the first. [episodes]")
+
+    @classmethod
+    def of(cls, **rules: Any) -> CurationRules:
+        """Return the rules; those that are None are not set.
+
+        Raises:
+            UsageError: one has a value that it cannot have.
+        """
+        try:
+            return cls(**{name: value for name, value in rules.items() if value is not None})
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            rule = str(problem["loc"][0]).replace("_", "-")
+            raise UsageError(f"--{rule} cannot be {problem['input']!r}: {problem['msg'].lower()}") from error
 
     def options(self) -> dict[str, object]:
         """Return the rules that are set, as JSON values."""
