@@ -7,4 +7,7 @@
 - `dataset`: `Dataset`, memory-mapped and verified
 - `batches`: shuffled batches in bounded memory
 - `minari`: datasets of Minari, in and out
+- `legacy`: recordings of the earlier town, in and out
+- `files`, `npz`: files from outside, within bounds
+- `convert`: from any of these formats to any other
 """
