@@ -16,13 +16,14 @@ from townlet_core.config.base import settings_from
 from townlet_core.config.dump import config_digest
 from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO, flatten_record
-from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, TownletWarning
+from townlet_core.errors import CheckpointError, ConfigError, DataError, RunInterrupted, TownletWarning
 from townlet_core.policy.beginning import EARLIER_STAGE, chosen_spec, spec_of_settings
 from townlet_core.policy.inputs import prepare
 from townlet_core.torch.device import limited_threads, resolve_device
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
 from townlet_strategies_ppo.learner import Learner
+from townlet_strategies_ppo.running_episodes import ROLLOUT_FILE, restore_rollout, rollout_files
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.telemetry import telemetry_record
 from townlet_strategies_ppo.update import UpdateMetrics, update
@@ -71,6 +72,7 @@ class _Run:
         self.num_shards = environment.num_worlds // self.worlds_per_shard
         self.device = resolve_device(context.config.training.device)
         self.record: PPOTelemetry | None = None
+        self.rollout: Rollout | None = None
         keep = context.config.training.keep_checkpoints
         self.checkpoints = None if context.run is None else context.run.checkpoints(keep)
         self.loaded = self._newest_checkpoint() if context.resume else None
@@ -96,7 +98,7 @@ class _Run:
         """Make updates until the steps are made, and return the result."""
         context, state = self.context, self._begin()
         if self.record is None or state.agent_steps < self.settings.total_steps:
-            rollout = context.services.rollout.start(self.environment, self.learner.policy, seeds=self._episode_seed())
+            rollout = self.rollout = self._start_rollout()
             buffer = context.services.rollout.allocate(rollout, self.settings.num_steps)
             if self.loaded is None:
                 self._save()  # whenever the run is stopped from here on, it can be resumed from what it began with
@@ -125,7 +127,8 @@ class _Run:
 
     def _restore(self, files: Mapping[str, bytes], *, where: str) -> None:
         self.learner.restore(files, where=where)
-        self.learner.state.num_resumes += 1
+        if ROLLOUT_FILE not in files:
+            self.learner.state.num_resumes += 1
         if RECORD_FILE in files:  # a checkpoint that was saved before the first update has none
             try:
                 self.record = PPOTelemetry.model_validate_json(files[RECORD_FILE])
@@ -145,13 +148,30 @@ class _Run:
                 "they count too, so choose a larger number"
             )
 
+    def _start_rollout(self) -> Rollout:
+        """Begin to act: in the middle of the episodes that the checkpoint has, else in new ones."""
+        files, where = self.context.continuation or {}, EARLIER_STAGE
+        if self.loaded is not None:
+            files, where = self.loaded.files, str(self.loaded.path)
+        rollout = self._new_rollout()
+        if ROLLOUT_FILE not in files:
+            return rollout
+        try:
+            restore_rollout(rollout, self.learner.rewards, files[ROLLOUT_FILE])
+        except DataError as error:
+            raise CheckpointError(f"{where}: {ROLLOUT_FILE}: {error}") from error
+        return rollout
+
+    def _new_rollout(self) -> Rollout:
+        return self.context.services.rollout.start(self.environment, self.learner.policy, seeds=self._episode_seed())
+
     def _cycle(self) -> int:
         """The training cycle: that of the schedule in an anneal, else the number of updates made."""
         anneal = self.context.anneal_context
         return self.learner.state.update if anneal is None else anneal.cycle
 
     def _episode_seed(self) -> int:
-        """The seed of the environment and of action noise; a resumed run begins episodes that it has not seen."""
+        """The seed of the environment and of action noise; a run that begins anew has episodes that it has not seen."""
         resumes = self.learner.state.num_resumes
         if resumes == 0:
             return self.context.seed
@@ -263,6 +283,8 @@ class _Run:
             return
         self.learner.state.telemetry_offset = 0 if telemetry is None else telemetry.sync()
         files = self.learner.checkpoint()
+        if self.rollout is not None:
+            files |= rollout_files(self.rollout, self.learner.rewards)
         if self.record is not None:
             files[RECORD_FILE] = self.record.model_dump_json(indent=1).encode()
         self.checkpoints.save(self.learner.state.update, files)

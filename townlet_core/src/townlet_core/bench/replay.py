@@ -76,7 +76,7 @@ def _rows(sizes_mb: Sequence[int], epochs: int, directory: Path | None) -> Itera
     for size in sizes_mb:
         with tempfile.TemporaryDirectory(dir=directory) as place:
             dataset = write_synthetic(Path(place) / "data", size * _MEGABYTE)
-            row = {"size_mb": round(dataset.num_bytes / _MEGABYTE), "rows": dataset.num_rows}
+            row: dict[str, Any] = {"size_mb": round(dataset.num_bytes / _MEGABYTE), "rows": dataset.num_rows}
             row |= _train(dataset, Path(place) / "run", epochs)
             begin = time.perf_counter()
             summarise(dataset)

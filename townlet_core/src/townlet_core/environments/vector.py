@@ -11,6 +11,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from townlet_core.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -143,6 +145,22 @@ class VectorEnvironment(ABC):
     def last_events(self) -> StepEvents | None:
         """Return the single events of the last step; None where the environment only counts them."""
         return None
+
+    def snapshot(self) -> dict[str, Array] | None:
+        """Return everything that the worlds go on from, as copies; None where the environment cannot tell."""
+        return None
+
+    def restore(self, arrays: dict[str, Array]) -> EnvironmentStep:
+        """Go back to a snapshot, which may be another process's, and return what the agents see there.
+
+        Args:
+            arrays: what `snapshot` returned, of as many worlds, under the same seeds and settings.
+
+        Raises:
+            UsageError: the environment cannot.
+        """
+        del arrays
+        raise UsageError(f"environment '{self.name}' cannot go back to a snapshot")
 
     def close(self) -> None:
         """Release what the environment holds; may be called twice."""

@@ -12,7 +12,7 @@ import numpy as np
 from townlet_core import randomness
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from townlet_core.arrays import Array
 
@@ -55,3 +55,13 @@ class ActionNoise:
         self._episode[worlds] += 1
         self._counters[worlds] = self._first
         self._keys[worlds] = self._episode_keys(worlds)
+
+    def snapshot(self) -> dict[str, Array]:
+        """Return where the numbers of each world stand: its episode (N,) and its counters (N, X)."""
+        return {"episode": self._episode.copy(), "counters": self._counters[:, 0].copy()}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Go back to a snapshot under the same seeds."""
+        self._episode[:] = arrays["episode"]
+        self._counters[:, 0] = arrays["counters"]
+        self._keys = self._episode_keys(np.arange(len(self._episode)))

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from townlet_core.errors import EnvironmentFault
+from townlet_core.errors import DataError, EnvironmentFault, UsageError
+from townlet_core.policy.learner_arrays import require_alike
 from townlet_core.services.noise import ActionNoise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from townlet_core.arrays import Array
     from townlet_core.environments.vector import EnvironmentStep, VectorEnvironment
@@ -134,6 +135,34 @@ class Rollout:
             )
         return np.where(cut, self.policy.values(after.final_observations), np.float32(0.0))
 
+    def snapshot(self) -> dict[str, Array] | None:
+        """Return everything that the next step depends on, the policy apart; None where the environment cannot tell."""
+        worlds = self.environment.snapshot() if self._state is None else None
+        if worlds is None:
+            return None
+        arrays = {f"environment.{name}": array for name, array in worlds.items()}
+        if self._noise is not None:
+            arrays |= {f"noise.{name}": array for name, array in self._noise.snapshot().items()}
+        return arrays | {"returns": self.returns.copy(), "lengths": self.lengths.copy()}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Go back to a snapshot of a rollout that was started alike.
+
+        Raises:
+            DataError: it is of another one: a name is missing, or a shape differs.
+        """
+        mine = self.snapshot()
+        if mine is None:
+            raise UsageError(f"environment '{self.environment.name}' cannot go back to a snapshot")
+        try:
+            require_alike(arrays, mine)
+        except ValueError as error:
+            raise DataError(f"the snapshot is not of this rollout: {error}") from error
+        self.current = self.environment.restore(_part(arrays, "environment."))
+        if self._noise is not None:
+            self._noise.restore(_part(arrays, "noise."))
+        self.returns, self.lengths = arrays["returns"].copy(), arrays["lengths"].copy()
+
     def clear(self, ended: Array) -> None:
         """Forget the returns and lengths of the episodes that ended, (N, A) bool."""
         self.returns[ended] = 0.0
@@ -164,3 +193,7 @@ class Rollout:
         if self.recorder is not None:
             self.recorder.pause(buffer.last_values)
         return statistics
+
+
+def _part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

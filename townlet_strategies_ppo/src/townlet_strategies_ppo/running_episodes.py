@@ -1,0 +1,51 @@
+"""The running episodes of a run as a file of its checkpoint: the worlds, the numbers drawn, and what was earned so far.
+
+Environments that cannot be put back to where they were have no such file; a run that is resumed begins new episodes
+there, and its result says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import safetensors.numpy
+
+from townlet_core.errors import DataError
+
+if TYPE_CHECKING:
+    from townlet_core.services.rollout import Rollout
+    from townlet_strategies_ppo.rewards import RewardScale
+
+ROLLOUT_FILE = "rollout.safetensors"
+_DISCOUNTED = "rewards.discounted"
+
+
+def rollout_files(rollout: Rollout, rewards: RewardScale | None) -> dict[str, bytes]:
+    """Return the file by its name; nothing where the environment cannot tell."""
+    arrays = rollout.snapshot()
+    if arrays is None:
+        return {}
+    if rewards is not None:
+        arrays[_DISCOUNTED] = rewards.discounted
+    return {ROLLOUT_FILE: safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in arrays.items()})}
+
+
+def restore_rollout(rollout: Rollout, rewards: RewardScale | None, data: bytes) -> None:
+    """Take up what `rollout_files` returned.
+
+    Raises:
+        DataError: it cannot be read, or is of another rollout.
+    """
+    try:
+        arrays = safetensors.numpy.load(data)
+    except Exception as error:
+        raise DataError(f"cannot be read: {error}") from error
+    discounted = arrays.pop(_DISCOUNTED, None)
+    if (discounted is None) is not (rewards is None) or (
+        rewards is not None and discounted is not None and discounted.shape != rewards.discounted.shape
+    ):
+        raise DataError(f"'{_DISCOUNTED}' is not what this run needs")
+    rollout.restore(arrays)
+    if rewards is not None and discounted is not None:
+        rewards.discounted = discounted
