@@ -1,4 +1,4 @@
-"""Fuzzes what reads native datasets: `Dataset`, `validate` and `summary`, mostly with digests and shapes made right.
+"""Fuzzes what reads native datasets: `Dataset`, `validate`, `summary`, batches; mostly with right digests and shapes.
 
 Anything raised but `DatasetError` and `MissingInputError` is a finding, warnings included.
 """
@@ -23,6 +23,7 @@ with atheris.instrument_imports(include=["townlet_core.replay", "townlet_core.sp
     from townlet_core.checkpoint.manifest import MANIFEST_NAME, build_manifest
     from townlet_core.errors import DatasetError, MissingInputError
     from townlet_core.replay import schema
+    from townlet_core.replay.batches import BatchReader
     from townlet_core.replay.dataset import Dataset, npy_header
     from townlet_core.replay.summary import summarise
     from townlet_core.replay.validate import validate_path
@@ -39,7 +40,16 @@ TOP, INNER = PATH / "dataset.json", SHARD / MANIFEST_NAME
 DTYPES = {name: name for name in schema.DTYPES}
 ROWS = {"step": "num_rows", "episode": "num_episodes", "event": "num_events"}
 MOST_VALUES = 10_000
-READERS = (read_all, validate_path, lambda path: summarise(Dataset(path)))
+
+
+def read_batches(path):
+    dataset = Dataset(path)
+    reader = BatchReader(dataset, columns=sorted(dataset.manifest.along("step")), batch_size=2)
+    for batch in reader.epoch(0):
+        assert len(batch["actions"]) == 2
+
+
+READERS = (read_all, validate_path, lambda path: summarise(Dataset(path)), read_batches)
 NUM_REPAIRS = 3
 NUM_MODES = NUM_REPAIRS * len(READERS)
 

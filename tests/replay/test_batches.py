@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from datasets import make_trajectories, make_trajectory, write_dataset
+from datasets import edit_manifest, make_trajectories, make_trajectory, write_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,3 +135,14 @@ def test_what_cannot_be_read_is_said_at_once(dataset):
         reader(dataset, columns=["wings"])
     with pytest.raises(DatasetError, match="fewer than the batch size 5,000"):
         reader(dataset, batch_size=5000)
+
+
+def _wide(top):
+    next(column for column in top["columns"] if column["name"] == "action_mask")["shape"] = [2**31] * 3
+
+
+@pytest.mark.parametrize("change", [lambda top: top["shards"][0].update(num_rows=2**53), _wide])
+def test_no_memory_is_taken_for_rows_that_are_not_there(tmp_path, change):
+    dataset = edit_manifest(write_dataset(tmp_path / "data"), change)
+    with pytest.raises(DatasetError, match="bytes in all are expected"):
+        BatchReader(dataset, columns=["actions", "action_mask"], batch_size=2)

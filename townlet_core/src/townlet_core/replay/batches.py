@@ -100,6 +100,8 @@ class BatchReader:
         for name in columns:
             if name not in known:
                 raise DatasetError(f"{dataset.path} has no column '{name}'; it has {', '.join(sorted(known))}")
+        for shard in dataset.shards:
+            shard.require_sizes(columns)
         self._dataset, self._seed, self._shuffle = dataset, seed, shuffle
         self._columns, self._extra = tuple(columns), dict(extra or {})
         self.batch_size = batch_size

@@ -38,6 +38,8 @@ def _check_leaf(column: ColumnSpec, space: spaces.Space[Any]) -> None:
         raise ValueError(f"column '{name}' has rows of shape {column.shape}, and its space {space.shape}")
     if name != "actions" and column.kind != np.dtype(space.dtype):
         raise ValueError(f"column '{name}' is {column.dtype}, and its space {space.dtype}")
+    if name == "actions" and 0 in column.shape:  # rows without a byte could be as many as somebody likes
+        raise ValueError(f"an action has the shape {column.shape}: there is nothing to do")
 
 
 def _check_events(manifest: DatasetManifest) -> None:

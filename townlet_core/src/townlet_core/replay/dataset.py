@@ -40,7 +40,7 @@ from townlet_core.replay.schema import (
 from townlet_core.replay.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from townlet_core.arrays import Array
@@ -175,7 +175,13 @@ class Shard:
             self._maps[name] = self._mapped(self._columns[name])
         return self._maps[name][1]
 
-    def _mapped(self, spec: ColumnSpec) -> tuple[mmap.mmap, Array]:
+    def require_sizes(self, names: Iterable[str]) -> None:
+        """Check that files are as long as their rows take, before memory is taken for those; raises `DatasetError`."""
+        for name in names:
+            self._layout(self._columns[name])
+
+    def _layout(self, spec: ColumnSpec) -> tuple[tuple[int, ...], int, int]:
+        """Return the shape of a column, the bytes of its file, and those of its rows."""
         path = self.path / spec.file
         counts = {
             "step": self.entry.num_rows,
@@ -187,6 +193,11 @@ class Shard:
         num_bytes = math.prod(shape) * spec.kind.itemsize
         if not num_bytes < size <= num_bytes + _MAX_HEADER or size > MAX_SHARD_BYTES:
             raise DatasetError(f"{path} has {size} bytes, and rows of {num_bytes} bytes in all are expected")
+        return shape, size, num_bytes
+
+    def _mapped(self, spec: ColumnSpec) -> tuple[mmap.mmap, Array]:
+        path = self.path / spec.file
+        shape, size, num_bytes = self._layout(spec)
         descriptor = _open(path, size)
         try:
             mapped = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
