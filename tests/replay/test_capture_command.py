@@ -98,6 +98,9 @@ def test_the_command_writes_the_same_bytes_whatever_the_number_of_worlds(here, c
     for worlds in ("1", "3"):
         capture(*CARTPOLE, "--policy", "random", "--episodes", "7", "--worlds", worlds, "--out", worlds)
     assert Dataset(here / "1").digest == Dataset(here / "3").digest
+    more = ("--set", "environment.num_worlds=3", "--set", "environment.worlds_per_shard=3")
+    capture(*CARTPOLE, *more, "--policy", "random", "--episodes", "7", "--out", "more")
+    assert Dataset(here / "more").digest == Dataset(here / "1").digest
     batched = ("--set", "environment.vectorization=entry_point")  # whose worlds share a generator: not taken
     capture(*CARTPOLE, *batched, "--policy", "random", "--episodes", "7", "--out", "batched")
     assert Dataset(here / "batched").digest == Dataset(here / "1").digest
@@ -172,6 +175,7 @@ def test_a_dataset_of_another_environment_is_not_gone_on_with(here, capture):
 
 CHILD = """
 import sys
+sys.modules["torch"] = None  # a capture needs none
 from townlet_core.cli.main import main
 from townlet_core.services import capture_run
 capture_run.ROWS_AT_RISK = 200
