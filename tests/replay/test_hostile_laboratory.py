@@ -77,3 +77,22 @@ def test_numbers_that_are_not_finite_in_every_column_crash_nothing(tmp_path):
     assert (summary.values.count, summary.values.non_finite, summary.values.histogram) == (0, 3, None)
     assert summary.features[0].mean is None
     assert {"D101", "D201", "D205"} <= {finding.code for finding in validate_path(tmp_path / "d").findings}
+
+
+@pytest.mark.parametrize("dtype", ["<u8", "<i2", "|u1", "<i4"])
+def test_whole_numbers_of_any_type_are_choices(tmp_path, dtype):
+    trajectories = [
+        make_trajectory(5, content=content, group=content, rows={"actions": lambda actions: actions.astype(dtype)})
+        for content in range(2)
+    ]
+    dataset = write_dataset(tmp_path / "d", trajectories)
+    assert validate_path(tmp_path / "d").findings == ()
+    assert [share.count for share in summarise(dataset).actions] == [3, 3, 2, 2]
+
+
+def test_choices_that_are_no_whole_numbers_are_an_error_in_words(tmp_path):
+    rows = {"actions": lambda actions: actions.astype(np.float32)}
+    dataset = write_dataset(tmp_path / "d", [make_trajectory(5, rows=rows)])
+    with pytest.raises(DatasetError, match="'actions' is <f4, and choices are whole numbers"):
+        summarise(dataset)
+    assert {finding.code for finding in validate_path(tmp_path / "d").findings} == {"D010"}

@@ -104,6 +104,18 @@ def test_choices_are_counted_with_their_masks(tmp_path):
     assert summary.allowed_actions == 3.25
 
 
+def test_of_a_single_row_every_share_is_whole(tmp_path):
+    summary = summarise(write_dataset(tmp_path / "d", [make_trajectory(1)]))
+    assert [(share.count, share.share) for share in summary.actions] == [(1, 1.0), (0, 0.0), (0, 0.0), (0, 0.0)]
+    assert summary.action_entropy == 0.0
+
+
+@pytest.mark.parametrize(("most", "lines"), [(3, 4), (2, 2)])
+def test_a_vector_of_very_many_entries_is_one_line(tmp_path, monkeypatch, most, lines):
+    monkeypatch.setattr("townlet_core.replay.summary._MAX_FEATURES", most)
+    assert len(summarise(write_dataset(tmp_path / "d")).features) == lines
+
+
 def test_composed_actions_are_counted_part_by_part(tmp_path):
     rows = {"actions": np.array([[0, 2], [1, 2], [1, 2], [1, 2]]), "action_mask": None}
     dataset = write_dataset(

@@ -408,6 +408,35 @@ def test_categories_beyond_their_space_are_impossible(tmp_path, space, row):
         assert {"D102", "D103"} & codes(validate(dataset)) == ({"D102"} if name == "bad" else set())
 
 
+@pytest.mark.parametrize(
+    ("column", "change", "words"),
+    [
+        ("rewards", lambda column: np.arange(len(column)), "floats of shape (), one for each step"),
+        ("log_probs", lambda column: np.arange(len(column)), "floats"),
+        ("values", lambda column: np.arange(len(column)), "floats"),
+        ("bootstrap_values", np.int64(0), "floats of shape (), one for each episode"),
+        ("bootstrap_values", np.zeros(2, np.float32), "floats of shape (), one for each episode"),
+        ("terminations", lambda column: column.astype(np.uint8), "booleans"),
+        ("truncations", lambda column: column.astype(np.float32), "booleans"),
+        ("action_mask", lambda column: column.astype(np.uint8), "booleans of shape (4,)"),
+        ("actions", lambda column: column.astype(np.float32), "integers"),
+        ("final.observation.features", np.zeros(4, np.float32), "floats of shape (3,)"),
+        ("final.observation.map", np.zeros((2, 3, 3), np.float32), "integers of shape (2, 3, 3)"),
+    ],
+)
+def test_a_column_has_the_type_and_shape_of_its_meaning(tmp_path, column, change, words):
+    trajectories = [make_trajectory(5, content=content, group=content, rows={column: change}) for content in range(2)]
+    (finding,) = validate(write_dataset(tmp_path / "d", trajectories)).findings
+    assert (finding.code, finding.places[0].column) == ("D010", column)
+    assert words in finding.places[0].detail
+
+
+def test_a_column_that_nobody_knows_may_be_anything(tmp_path):
+    trajectory = make_trajectory(5)
+    trajectory = replace(trajectory, steps={**trajectory.steps, "weather": np.zeros((5, 2), np.int16)})
+    assert validate(write_dataset(tmp_path / "d", [trajectory])).findings == ()
+
+
 @pytest.mark.parametrize(("others", "expected"), [(0, {"D502", "D503"}), (9, {"D504"}), (10, set())])
 def test_of_two_choices_one_may_have_99_percent_and_no_more(tmp_path, others, expected):
     actions = np.r_[np.zeros(others, np.int64), np.ones(1000 - others, np.int64)]

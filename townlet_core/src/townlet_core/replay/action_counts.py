@@ -48,12 +48,12 @@ class ActionCounts:
         self.num_rows = self.num_masks = 0
 
     def add(self, actions: Array) -> None:
-        """Take in actions (R,) or (R, components)."""
+        """Take in actions (R,) or (R, components), whole numbers."""
         self.num_rows += len(actions)
         columns = actions.reshape(len(actions), -1)
         for column, (size, offset) in enumerate(zip(self.sizes, self.offsets, strict=True)):
             choices = columns[:, column]
-            inside = choices[(choices >= 0) & (choices < size)]
+            inside = choices[(choices >= 0) & (choices < size)].astype(np.int64)
             self.taken[offset : offset + size] += np.bincount(inside, minlength=size)
 
     def add_masks(self, masks: Array) -> None:

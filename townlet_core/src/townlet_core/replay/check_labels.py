@@ -76,11 +76,12 @@ class Labels:
             self._finish_feature(name, log)
 
     def _finish_choices(self, log: FindingLog) -> None:
-        shares = self._counts.shares(self._manifest)
-        for share in shares:
+        if not self._counts.num_rows:
+            return  # the actions could not be read
+        for share in self._counts.shares(self._manifest):
             size = int(self._counts.sizes[share.component])
             called = f"'{share.name}'" if len(self._counts.sizes) == 1 else f"'{share.name}' of part {share.component}"
-            if self._counts.num_rows and not share.count:
+            if not share.count:
                 allowed = "" if share.allowed is None else f", and allowed in {share.allowed:.1%} of the rows"
                 log.add("D502", f"{called} was never taken{allowed}", column="actions")
             elif size > 1 and share.count == self._counts.num_rows:

@@ -115,7 +115,7 @@ def check_actions(view: ShardView, limits: Limits, log: FindingLog) -> None:
     offsets = np.cumsum(sizes) - sizes
     masks, first, forbidden, empty = view.column("action_mask"), 0, [], []
     for mask in blocks(masks):
-        chosen = actions[first : first + len(mask)].reshape(len(mask), -1)
+        chosen = actions[first : first + len(mask)].reshape(len(mask), -1).astype(np.int64)
         choices = np.clip(chosen, 0, sizes - 1) + offsets
         allowed = np.take_along_axis(mask, choices, axis=1) | (chosen != choices - offsets)
         forbidden.append(first + np.flatnonzero(~allowed.all(axis=1)))

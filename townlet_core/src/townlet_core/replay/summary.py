@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from townlet_core.dto.dataset_summary import ColumnSpread, DatasetSummary, EventCount, Spread
+from townlet_core.errors import DatasetError
 from townlet_core.replay.action_counts import ActionCounts
 from townlet_core.replay.episode_counts import EpisodeCounts
 from townlet_core.replay.moments import RunningSpread, histogram, sampled_rows, spread
@@ -71,6 +72,9 @@ class _Columns:
         self._steps = dataset.manifest.along("step")
         self._sample = sampled_rows(dataset.num_rows)
         self._actions = ActionCounts(self._manifest.action_space)
+        actions = self._steps["actions"]
+        if self._actions.num_choices and actions.kind.kind not in "iu":
+            raise DatasetError(f"{dataset.path}: column 'actions' is {actions.dtype}, and choices are whole numbers")
         mask = self._steps.get("action_mask")
         self._has_masks = mask is not None and mask.shape == (self._actions.num_choices,)
         self._zero_log_probs = 0
@@ -163,11 +167,11 @@ class _Events:
     def add(self, shard: Shard) -> None:
         if not len(self._counts) or not shard.entry.num_events:
             return
-        kinds = shard.column("event.kind")
-        known = kinds < len(self._counts)
-        values = shard.column("event.value")[known].astype(np.float64)
-        self._counts += np.bincount(kinds[known], minlength=len(self._counts))
-        self._values += np.bincount(kinds[known], np.where(np.isfinite(values), values, 0.0), len(self._counts))
+        recorded = shard.column("event.kind")
+        known = (recorded >= 0) & (recorded < len(self._counts))
+        kinds, values = recorded[known].astype(np.int64), shard.column("event.value")[known].astype(np.float64)
+        self._counts += np.bincount(kinds, minlength=len(self._counts))
+        self._values += np.bincount(kinds, np.where(np.isfinite(values), values, 0.0), len(self._counts))
 
     def by_name(self, kinds: tuple[str, ...]) -> dict[str, EventCount]:
         return {
