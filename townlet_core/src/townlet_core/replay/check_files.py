@@ -10,7 +10,6 @@ from gymnasium import spaces
 
 from townlet_core.checkpoint.manifest import MANIFEST_NAME
 from townlet_core.errors import DatasetError
-from townlet_core.replay.columns import EVENT_COLUMNS
 from townlet_core.replay.dataset import verify_file
 from townlet_core.replay.schema import DATASET_NAME, EPISODES_NAME, FINAL_PREFIX
 from townlet_core.replay.shard_view import ShardView
@@ -46,15 +45,9 @@ def check_columns(manifest: DatasetManifest, log: FindingLog) -> set[str]:
 def _unfit(column: ColumnSpec, manifest: DatasetManifest) -> str:
     """Return what a column has to be where it is something else; what is not known may be anything."""
     name = column.name
-    if name in EVENT_COLUMNS:
-        return (
-            ""
-            if (column.axis, column.dtype, column.shape) == ("event", EVENT_COLUMNS[name], ())
-            else (f"and has to be {EVENT_COLUMNS[name]}, one for each event")
-        )
     kinds, axis = "", "step"
     shape: tuple[int, ...] = ()
-    if name in manifest.observation_spaces:
+    if name in manifest.observation_spaces or column.axis == "event":
         return ""  # looked at when the manifest was read
     if name.removeprefix(FINAL_PREFIX) in manifest.observation_spaces:
         space = manifest.observation_spaces[name.removeprefix(FINAL_PREFIX)]
