@@ -62,7 +62,7 @@ def test_capturing_changes_nothing_of_what_is_learned(tmp_path):
     assert not (tmp_path / "b" / "capture").exists()
 
 
-def test_an_interrupted_run_has_a_complete_dataset_and_the_resumed_one_another(tmp_path, monkeypatch):
+def stop_after_a_rollout(monkeypatch):
     real = TrajectoryRecorder.pause
 
     def stop(recorder, values):
@@ -72,6 +72,10 @@ def test_an_interrupted_run_has_a_complete_dataset_and_the_resumed_one_another(t
     monkeypatch.setattr(TrajectoryRecorder, "pause", stop)
     monkeypatch.setattr(StopOnSignal, "__init__", lambda self, announce: setattr(self, "_previous", {}))
     monkeypatch.setattr(StopOnSignal, "requested", False, raising=False)
+
+
+def test_an_interrupted_run_has_a_complete_dataset_and_the_resumed_one_another(tmp_path, monkeypatch):
+    stop_after_a_rollout(monkeypatch)
     with pytest.raises(RunInterrupted):
         train(tmp_path / "run")
     assert contents(tmp_path / "run" / "capture")[0].num_rows == 64
@@ -102,3 +106,31 @@ def test_an_error_leaves_the_episodes_that_had_ended(tmp_path, monkeypatch):
     dataset.require_intact()
     assert not dataset.manifest.complete
     assert not any(entry.ending == "cut" for entry, _ in dataset.trajectories())
+
+
+def test_a_run_that_is_taken_up_within_its_episodes_says_at_which_step(tmp_path, monkeypatch):
+    sets = [
+        "environment.name=town",
+        "environment.scenario=kitchen_breakfast",
+        "environment.max_episode_steps=40",
+        "strategies.ppo.total_steps=512",
+    ]
+    whole = tmp_path / "whole"
+    train(whole, sets=sets)
+    with monkeypatch.context() as patch:
+        stop_after_a_rollout(patch)
+        with pytest.raises(RunInterrupted):
+            train(tmp_path / "run", sets=sets)
+    train(tmp_path / "run", resume=True, sets=sets)
+    parts = [tmp_path / "run" / name for name in ("capture", "capture-2")]
+
+    def rows(paths):
+        found = {}
+        for path in paths:
+            for entry, one in contents(path)[1]:
+                for row, reward in enumerate(one.steps["rewards"].tolist(), start=entry.start_step):
+                    found[entry.group, entry.agent, row] = reward
+        return found
+
+    assert rows([whole / "capture"]) == rows(parts)
+    assert min(entry.start_step for entry, _ in contents(parts[1])[1] if entry.group < 4) == 16

@@ -56,6 +56,12 @@ class ActionNoise:
         self._counters[worlds] = self._first
         self._keys[worlds] = self._episode_keys(worlds)
 
+    def position(self) -> tuple[Array, Array] | None:
+        """Return the episode of each world, (N,), and how many ticks of it were made, (N,); None where X is 0."""
+        if self._size == 0:
+            return None
+        return self._episode.copy(), (self._counters[:, 0, 0] // self._size).astype(np.int64)
+
     def snapshot(self) -> dict[str, Array]:
         """Return where the numbers of each world stand: its episode (N,) and its counters (N, X)."""
         return {"episode": self._episode.copy(), "counters": self._counters[:, 0].copy()}

@@ -146,6 +146,16 @@ class TrajectoryRecorder:
         self._life_row[world] = _NONE
         self._events.pop(world)
 
+    def begin_within(self, episodes: Array, steps: Array) -> None:
+        """Be told, before the first step, that episodes are running already; lives are counted from here.
+
+        Args:
+            episodes: (N,) which episode of each world it is, from 0.
+            steps: (N,) how many of its steps were made before.
+        """
+        self._worlds.number[:] = episodes
+        self._worlds.begin[:] = self._block.row - steps
+
     def next_row(self) -> tuple[RolloutBuffer, int]:
         """Return the buffer and the row that the next step is to be written to."""
         return self._block.buffer, self._block.row

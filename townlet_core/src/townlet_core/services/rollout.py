@@ -162,6 +162,9 @@ class Rollout:
         if self._noise is not None:
             self._noise.restore(_part(arrays, "noise."))
         self.returns, self.lengths = arrays["returns"].copy(), arrays["lengths"].copy()
+        position = None if self._noise is None else self._noise.position()
+        if self.recorder is not None and position is not None:
+            self.recorder.begin_within(*position)
 
     def clear(self, ended: Array) -> None:
         """Forget the returns and lengths of the episodes that ended, (N, A) bool."""
