@@ -32,7 +32,7 @@ class ClosedFormGradient:
         self._coefficients = coefficients
         self._spec, self._encoder = network.spec, network.encoder
         self._network = ClosedFormNetwork(
-            network.spec, network.encoder, network.parameters.numpy(), num_shards=num_shards
+            network.spec, network.encoder, network.parameters.numpy(), num_shards=num_shards, reuse=True
         )
         self._operations = NumpyOperations()
 

@@ -136,13 +136,23 @@ class ClosedFormNetwork:
         for index in range(len(layers) - 1, -1, -1):
             inputs, (weight, bias) = trace[index], gradients[index]
             np.matmul(inputs.transpose(0, 2, 1), outputs, out=weight)
-            np.add.reduce(outputs, axis=1, out=bias)
+            np.matmul(self._ones(outputs), outputs, out=bias[:, None])
             if index > 0 or go_on:
                 below = self._array(f"{stack} below", index, inputs.shape, inputs.dtype)
                 outputs = np.matmul(outputs, layers[index][0].T, out=below)
             if index > 0:
                 outputs *= self._slope(stack, index, inputs)
         return outputs
+
+    def _ones(self, outputs: Array) -> Array:
+        """Return (1, 1, B) ones: a product with them adds rows up several times faster than a reduction does."""
+        count = outputs.shape[1]
+        ones = self._views.get(("ones", 0, (count,)))
+        if ones is None:
+            ones = aligned_empty(count, outputs.dtype).reshape(1, 1, count)
+            ones.fill(1)
+            self._views["ones", 0, (count,)] = ones
+        return ones
 
     def _slope(self, stack: str, index: int, activated: Array) -> Array:
         """Return the activation's derivative where it gave `activated`."""
