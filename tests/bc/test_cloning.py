@@ -360,6 +360,7 @@ def test_a_policy_is_scored_where_the_environment_fits_and_otherwise_the_result_
     assert (result.rollout_episodes, result.rollout_skipped) == (3, "")
     assert result.rollout_return_share == pytest.approx(result.rollout_return_mean / result.demonstrator_return_mean)
     assert result.rollout_return_mean > 100
+    assert (result.rollout_reward_mean, result.demonstrator_reward_mean) == (1.0, 1.0)
     broken = clone(tmp_path / "e", cartpole.path, environment={"name": "gymnasium:Nothing-v9"}, evaluate_episodes=3)
     assert "Nothing-v9" in broken.result.rollout_skipped
 

@@ -58,6 +58,7 @@ def test_every_seed_is_run_once_and_in_order():
     assert result.return_std == pytest.approx(np.std(returns))
     assert (result.return_min, result.return_max) == (min(returns), max(returns))
     assert result.length_mean == pytest.approx(np.mean(returns))
+    assert {result.reward_mean, *(episode.reward_mean for episode in result.episodes)} == {1.0}
 
 
 def test_sampling_differs_from_the_mode():

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 MOST_WORLDS = 64
 
 
-def score(context: TrainingContext, artefact: PolicyArtefact, dataset: Dataset, *, episodes: int) -> RolloutFields:
-    """Run `episodes` in the configured environment, most likely actions taken, and compare.
+def score(
+    context: TrainingContext, artefact: PolicyArtefact, dataset: Dataset, *, episodes: int, deterministic: bool
+) -> RolloutFields:
+    """Run `episodes` in the configured environment, and compare.
 
     An environment that cannot be built, shows something else or fails ends no run: what came of it says why.
 
@@ -31,50 +33,61 @@ def score(context: TrainingContext, artefact: PolicyArtefact, dataset: Dataset, 
         artefact: the policy.
         dataset: the demonstrations.
         episodes: how many; 0 for none.
+        deterministic: take the most likely actions instead of samples.
     """
-    recorded = demonstrator_return(dataset)
+    recorded = demonstrator_score(dataset)
     if episodes == 0:
-        return RolloutFields(demonstrator_return_mean=recorded, rollout_skipped="strategies.bc.evaluate_episodes is 0")
+        return recorded.model_copy(update={"rollout_skipped": "strategies.bc.evaluate_episodes is 0"})
     config = context.config.environment
     if config.name is None:
-        return RolloutFields(demonstrator_return_mean=recorded, rollout_skipped="no environment is configured")
+        return recorded.model_copy(update={"rollout_skipped": "no environment is configured"})
     if config.vectorization == "entry_point":  # its worlds share one generator, and episodes must not
         config = config.model_copy(update={"vectorization": "sync"})
     try:
         with closing(context.resolver.environment(config, num_worlds=min(episodes, MOST_WORLDS))) as environment:
             shown = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)
             if (shown.observations, shown.action) != (artefact.spec.observations, artefact.spec.action):
-                return RolloutFields(
-                    demonstrator_return_mean=recorded,
-                    rollout_skipped=f"environment '{environment.name}' has other spaces than the dataset",
-                )
+                reason = f"environment '{environment.name}' has other spaces than the dataset"
+                return recorded.model_copy(update={"rollout_skipped": reason})
             result = context.services.evaluation.evaluate(
-                artefact.policy(encoders=context.resolver.encoder), environment, episode_seeds(context.seed, episodes)
+                artefact.policy(encoders=context.resolver.encoder),
+                environment,
+                episode_seeds(context.seed, episodes),
+                deterministic=deterministic,
             )
     except TownletError as error:
-        return RolloutFields(demonstrator_return_mean=recorded, rollout_skipped=f"{type(error).__name__}: {error}")
-    return RolloutFields(
-        rollout_episodes=episodes,
-        rollout_return_mean=result.return_mean,
-        demonstrator_return_mean=recorded,
-        rollout_return_share=None if recorded is None or recorded <= 0 else result.return_mean / recorded,
+        return recorded.model_copy(update={"rollout_skipped": f"{type(error).__name__}: {error}"})
+    earned = recorded.demonstrator_return_mean
+    return recorded.model_copy(
+        update={
+            "rollout_episodes": episodes,
+            "rollout_return_mean": result.return_mean,
+            "rollout_reward_mean": result.reward_mean,
+            "rollout_return_share": None if earned is None or earned <= 0 else result.return_mean / earned,
+        }
     )
 
 
-def demonstrator_return(dataset: Dataset) -> float | None:
-    """Return the mean return of the recorded world-episodes, each the mean over its agent slots.
+def demonstrator_score(dataset: Dataset) -> RolloutFields:
+    """Return what the demonstrators earned: means over the recorded world-episodes, as an evaluation counts.
 
-    As in an evaluation, only the first episode of each slot counts; world-episodes with one that was cut by the end of
-    the recording are left out. None where none is left, or no rewards are recorded.
+    Only the first life in each slot counts, and a world-episode with one that was cut by the end of the recording is
+    left out. None where no world-episode is left, or no rewards are recorded.
     """
     table = dataset.episodes
     if "rewards" not in dataset.manifest.along("step"):
-        return None
+        return RolloutFields()
     counted = table.accepted & (table.life == 0)
     cut = np.unique(table.group[counted & (table.ending == ENDINGS.index("cut"))])
     counted &= ~np.isin(table.group, cut)
     if not counted.any():
-        return None
+        return RolloutFields()
     groups, place = np.unique(table.group[counted], return_inverse=True)
-    sums = np.bincount(place, weights=table.episode_return[counted], minlength=len(groups))
-    return float((sums / np.bincount(place, minlength=len(groups))).mean())
+    earned, steps, slots = (
+        np.bincount(place, weights=weights, minlength=len(groups))
+        for weights in (table.episode_return[counted], table.num_steps[counted], None)
+    )
+    return RolloutFields(
+        demonstrator_return_mean=float((earned / slots).mean()),
+        demonstrator_reward_mean=float((earned / steps).mean()),
+    )

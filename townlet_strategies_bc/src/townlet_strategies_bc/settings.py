@@ -76,6 +76,9 @@ class BCSettings(NetworkSettings):
         le=1_000_000,
         description="Episodes in the configured environment after training; 0 = none. [episodes]",
     )
+    evaluate_deterministic: bool = Field(
+        default=False, description="Whether those episodes take the most likely actions, instead of samples."
+    )
     checkpoint_steps: int = Field(
         default=5_000,
         ge=1,

@@ -279,7 +279,13 @@ class _Run:
         has_ceiling = self.is_measured and bool(artefact.spec.head.counts)
         ceiling = accuracy_ceiling(data.dataset, data.split.held_out) if has_ceiling else None
         gate = decide(record.accuracy, self.labels, ceiling, settings)
-        rollout = score(context, artefact, data.dataset, episodes=settings.evaluate_episodes)
+        rollout = score(
+            context,
+            artefact,
+            data.dataset,
+            episodes=settings.evaluate_episodes,
+            deterministic=settings.evaluate_deterministic,
+        )
         return BCTrainingResultDTO(
             **record.model_dump(),
             **rollout.model_dump(),

@@ -113,8 +113,10 @@ def _cloning(data: dict[str, Any]) -> list[tuple[str, str]]:
         threshold = f"accuracy {data['gate_threshold']:g}"
         lines.append(("gate", f"passed ({threshold})" if data["gate_passed"] else f"not passed: {data['gate_reason']}"))
     if data.get("rollout_return_mean") is not None:
-        text, recorded = f"{data['rollout_return_mean']:.4g}", data.get("demonstrator_return_mean")
-        lines.append(("rollout", text if recorded is None else f"{text} (demonstrator {recorded:.4g})"))
+        for name, kind in (("rollout", "return"), ("", "reward")):
+            text, recorded = f"{kind} {data[f'rollout_{kind}_mean']:.4g}", data[f"demonstrator_{kind}_mean"]
+            text += " an agent and step" if kind == "reward" else ""
+            lines.append((name, text if recorded is None else f"{text} (demonstrator {recorded:.4g})"))
     elif data.get("rollout_skipped"):
         lines.append(("rollout", f"none: {data['rollout_skipped']}"))
     return lines

@@ -108,13 +108,20 @@ class RolloutFields(ResultBase):
 
     rollout_episodes: int = Field(default=0, ge=0, description="Episodes that were run.")
     rollout_return_mean: float | None = Field(
-        default=None, description="Their mean return, most likely actions taken, mean over agent slots."
+        default=None, description="Their mean return, mean over agent slots; only the first life in each counts."
+    )
+    rollout_reward_mean: float | None = Field(
+        default=None,
+        description="Their mean reward of an agent in a step; the one to compare where lives are of different lengths.",
     )
     demonstrator_return_mean: float | None = Field(
         default=None, description="The same of the recorded world-episodes that were not cut; None without any."
     )
+    demonstrator_reward_mean: float | None = Field(
+        default=None, description="Mean reward of an agent in a step of the same."
+    )
     rollout_return_share: float | None = Field(
-        default=None, description="The first as a share of the second; None unless that is positive."
+        default=None, description="The return as a share of the demonstrator's; None unless that is positive."
     )
     rollout_skipped: str = Field(default="", description="Why no episode was run; empty if some were.")
 

@@ -15,6 +15,10 @@ class EpisodeResult(ResultBase):
     seed: int = Field(ge=0, description="Seed of the episode.")
     episode_return: float = Field(description="Sum of rewards, mean over the agent slots.")
     length: int = Field(ge=1, description="Steps of the world until every agent's episode had ended.")
+    reward_mean: float | None = Field(
+        default=None,
+        description="Mean reward of an agent in a step; comparable where lives are of different lengths.",
+    )
     truncated: bool = Field(description="Whether a time limit, and not the process itself, ended it.")
 
 
@@ -30,5 +34,6 @@ class EvaluationResultDTO(ResultBase):
     return_std: float = Field(ge=0.0, description="Their standard deviation (n in the denominator).")
     return_min: float = Field(description="The smallest.")
     return_max: float = Field(description="The largest.")
+    reward_mean: float | None = Field(default=None, description="Mean of the episodes' mean rewards.")
     length_mean: float = Field(gt=0.0, description="Mean episode length, in steps.")
     duration_sec: float = Field(ge=0.0, description="Wall-clock seconds.")

@@ -83,6 +83,7 @@ class EvaluationService:
             return_std=float(returns.std()),
             return_min=float(returns.min()),
             return_max=float(returns.max()),
+            reward_mean=float(np.mean([episode.reward_mean for episode in episodes])),
             length_mean=float(np.mean([episode.length for episode in episodes])),
             duration_sec=time.perf_counter() - begin,
         )
@@ -137,6 +138,7 @@ class EvaluationService:
             EpisodeResult(
                 seed=seed,
                 episode_return=float(returns[world][lived[world]].mean()),
+                reward_mean=float(returns[world].sum() / lengths[world].sum()),
                 length=int(lengths[world].max()),
                 truncated=bool(truncated[world].any()),
             )
