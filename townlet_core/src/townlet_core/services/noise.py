@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from townlet_core.arrays import Array
 
+_MOST_TICKS, _NUMBERS_AHEAD = 32, 1 << 14
+"""Ticks, and numbers, that are drawn at once at most: for few worlds the price is that of the calls."""
+
 
 class ActionNoise:
     """Numbers for every agent at every tick, whatever the other worlds do.
@@ -33,11 +36,14 @@ class ActionNoise:
             worlds = randomness.key(np.asarray(seeds), purpose, np.zeros(num_worlds, dtype=np.int64))
         self._world_keys = worlds
         self._slots = np.arange(num_agents)
-        self._size = np.uint64(size)
+        self._size = size
         self._episode = np.zeros(num_worlds, dtype=np.int64)
+        self._tick = np.zeros(num_worlds, dtype=np.int64)
         self._keys = self._episode_keys(np.arange(num_worlds))
-        self._first = np.arange(size, dtype=np.uint64)
-        self._counters = np.tile(self._first, (num_worlds, 1, 1))
+        self._num_ahead = max(1, min(_MOST_TICKS, _NUMBERS_AHEAD // max(1, num_worlds * num_agents * size)))
+        self._first = np.arange(self._num_ahead * size, dtype=np.uint64).reshape(self._num_ahead, 1, 1, size)
+        self._ahead = np.empty((self._num_ahead, num_worlds, num_agents, size))
+        self._used = self._num_ahead
 
     def _episode_keys(self, worlds: Array) -> randomness.Keys:
         episodes = randomness.fold(self._world_keys[worlds], self._episode[worlds])
@@ -45,29 +51,39 @@ class ActionNoise:
 
     def next(self) -> Array:
         """Return the numbers of the current tick, (N, A, X) float64 in [0, 1), and go on to the next tick."""
-        numbers = randomness.uniform(self._keys, self._counters)
-        self._counters += self._size
+        if self._used == self._num_ahead:
+            self._draw(np.arange(len(self._tick)), 0)
+            self._used = 0
+        numbers: Array = self._ahead[self._used]
+        self._used += 1
+        self._tick += 1
         return numbers
+
+    def _draw(self, worlds: Array, place: int) -> None:
+        """Draw the numbers of the coming ticks of some worlds, from `place` of what is drawn ahead on."""
+        begin = (self._tick[worlds] * self._size).astype(np.uint64)[:, None, None]
+        counters = self._first[: self._num_ahead - place] + begin
+        self._ahead[place:, worlds] = randomness.uniform(self._keys[worlds], counters)
 
     def begin_episodes(self, starts: Array) -> None:
         """Begin the next episode in the worlds where `starts` (N,) is True."""
         worlds = np.flatnonzero(starts)
         self._episode[worlds] += 1
-        self._counters[worlds] = self._first
+        self._tick[worlds] = 0
         self._keys[worlds] = self._episode_keys(worlds)
+        if self._used < self._num_ahead:
+            self._draw(worlds, self._used)
 
-    def position(self) -> tuple[Array, Array] | None:
-        """Return the episode of each world, (N,), and how many ticks of it were made, (N,); None where X is 0."""
-        if self._size == 0:
-            return None
-        return self._episode.copy(), (self._counters[:, 0, 0] // self._size).astype(np.int64)
+    def position(self) -> tuple[Array, Array]:
+        """Return the episode of each world, (N,), and how many ticks of it were made, (N,)."""
+        return self._episode.copy(), self._tick.copy()
 
     def snapshot(self) -> dict[str, Array]:
-        """Return where the numbers of each world stand: its episode (N,) and its counters (N, X)."""
-        return {"episode": self._episode.copy(), "counters": self._counters[:, 0].copy()}
+        """Return where the numbers of each world stand: its episode and its tick, (N,) each."""
+        return {"episode": self._episode.copy(), "tick": self._tick.copy()}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Go back to a snapshot under the same seeds."""
-        self._episode[:] = arrays["episode"]
-        self._counters[:, 0] = arrays["counters"]
+        self._episode[:], self._tick[:] = arrays["episode"], arrays["tick"]
         self._keys = self._episode_keys(np.arange(len(self._episode)))
+        self._used = self._num_ahead
