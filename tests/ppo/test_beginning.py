@@ -208,9 +208,9 @@ def test_a_continuation_keeps_weights_optimiser_normalisers_and_counters(tmp_pat
     state = run._begin()
     kept = run.learner.checkpoint()
     assert kept["state.safetensors"] == files["state.safetensors"]
-    assert (state.update, state.agent_steps, state.num_resumes) == (2, 2 * UPDATE, 1)
+    assert (state.update, state.agent_steps, state.num_resumes) == (2, 2 * UPDATE, 0)
     result = PPOStrategy().run(replace(context(tmp_path / "second", updates=3, **settings), continuation=files))
-    assert (result.epoch, result.agent_steps) == (3, 3 * UPDATE)
+    assert (result.epoch, result.agent_steps, result.num_resumes) == (3, 3 * UPDATE, 1)
     assert RunDirectory(tmp_path / "second").checkpoints().steps() == [2, 3]
     with pytest.raises(ConfigError, match="total_steps is 128, and the checkpoint of the earlier stage has made 128"):
         PPOStrategy().run(replace(context(None, **settings), continuation=files))

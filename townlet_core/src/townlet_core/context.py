@@ -137,7 +137,7 @@ class PPOState:
         agent_steps: agent-steps made; reset steps are not counted.
         optimizer_steps: minibatch steps made.
         episodes: episodes finished.
-        num_resumes: how often the run was taken up again.
+        num_resumes: how often the run was taken up again with new episodes; going on within them does not count.
         telemetry_offset: bytes of telemetry that belong to these updates.
     """
 

@@ -127,8 +127,6 @@ class _Run:
 
     def _restore(self, files: Mapping[str, bytes], *, where: str) -> None:
         self.learner.restore(files, where=where)
-        if ROLLOUT_FILE not in files:
-            self.learner.state.num_resumes += 1
         if RECORD_FILE in files:  # a checkpoint that was saved before the first update has none
             try:
                 self.record = PPOTelemetry.model_validate_json(files[RECORD_FILE])
@@ -153,9 +151,11 @@ class _Run:
         files, where = self.context.continuation or {}, EARLIER_STAGE
         if self.loaded is not None:
             files, where = self.loaded.files, str(self.loaded.path)
-        rollout = self._new_rollout()
         if ROLLOUT_FILE not in files:
-            return rollout
+            if RECORD_FILE in files:  # else it was saved before anybody had acted, and no episode is lost
+                self.learner.state.num_resumes += 1
+            return self._new_rollout()
+        rollout = self._new_rollout()
         try:
             restore_rollout(rollout, self.learner.rewards, files[ROLLOUT_FILE])
         except DataError as error:

@@ -129,10 +129,16 @@ class PPOTrainingResultDTO(PPOTelemetry, TrainingResultBase):
     """What a PPO run returns: the telemetry of its last update, and the artefact."""
 
     episodes_total: int = Field(ge=0, description="Episodes finished in the whole run.")
-    num_resumes: int = Field(default=0, ge=0, description="How often the run was taken up again.")
+    num_resumes: int = Field(
+        default=0,
+        ge=0,
+        description="How often the run was taken up again with new episodes. Where the environment has snapshots, as "
+        "the town has, a run goes on within its episodes, to the bytes of an uninterrupted run; that is not counted.",
+    )
     episodes_restarted: bool = Field(
         default=False,
-        description="Whether a resume began new episodes, because the environment cannot be snapshotted.",
+        description="Whether a resume began new episodes, because the environment has no snapshots; the weights then "
+        "differ from those of an uninterrupted run.",
     )
     exact: bool = Field(description="Whether the environment keeps the promise of equal bytes for an equal seed.")
     device: str = Field(default="cpu", description="Device that the network was trained on, such as `cpu` or `cuda`.")
