@@ -29,6 +29,7 @@ from townlet_strategies_bc.metrics import HeldOutMetrics, output_names
 from townlet_strategies_bc.rollout import score
 from townlet_strategies_bc.schedule import learning_rate
 from townlet_strategies_bc.settings import BCSettings
+from townlet_strategies_bc.telemetry import label_fields, pass_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,9 +161,17 @@ class _Run:
         is_best = held_out is None or self.best is None or _loss(held_out) < _loss(self.best)
         if is_best:
             self.learner.keep_as_best()
-        self.record = self._describe(
+        telemetry, settings, learner = context.telemetry, self.settings, self.learner
+        self.record = pass_record(
             totals,
             held_out,
+            state,
+            has_choices=bool(learner.network.spec.head.counts),
+            learns_values=settings.value_coef > 0,
+            num_epochs=settings.num_epochs,
+            total_steps=settings.num_epochs * self.data.train.num_batches * settings.batch_size,
+            policy_digest=learner.weights_digest(),
+            log_stream_offset=0 if telemetry is None else telemetry.offset,
             lr=rate,
             is_best=is_best,
             epoch_duration_sec=context.clock.monotonic() - begin,
@@ -212,29 +221,6 @@ class _Run:
             batch = self.batches(rows)
             metrics.add(batch, *learner.updater.gradient.outputs(batch), learner.log_std)
         return metrics.fields()
-
-    def _describe(self, totals: Mapping[str, float], held_out: HeldOutFields | None, **fields: Any) -> BCTelemetry:
-        state, telemetry, settings = self.learner.state, self.context.telemetry, self.settings
-        rows, updates = totals["rows"], totals["updates"]
-        head = self.learner.network.spec.head
-        return BCTelemetry(
-            epoch=state.epoch,
-            num_epochs=settings.num_epochs,
-            loss=totals["loss"] / rows,
-            loss_value=totals["value_loss"] / rows if settings.value_coef > 0 else None,
-            train_accuracy=totals["right"] / rows if head.counts else None,
-            grad_norm=totals["grad_norm"] / updates,
-            grad_norm_max=totals["grad_norm_max"],
-            updates=int(updates),
-            transitions=int(rows),
-            steps=state.optimizer_steps,
-            agent_steps=state.samples,
-            total_steps=settings.num_epochs * self.data.train.num_batches * settings.batch_size,
-            policy_digest=self.learner.weights_digest(),
-            log_stream_offset=0 if telemetry is None else telemetry.offset,
-            **({} if held_out is None else held_out.model_dump()),
-            **fields,
-        )
 
     def _save(self) -> None:
         telemetry = self.context.telemetry
@@ -289,12 +275,7 @@ class _Run:
         return BCTrainingResultDTO(
             **record.model_dump(),
             **rollout.model_dump(),
-            num_actions_seen=self.labels.num_seen,
-            label_majority_share=self.labels.majority_share,
-            labels_degenerate=self.labels.are_degenerate(settings.degenerate_share),
-            accuracy_ceiling=None if ceiling is None else ceiling.accuracy,
-            ceiling_rows=0 if ceiling is None else ceiling.rows,
-            ceiling_repeated_share=None if ceiling is None else ceiling.repeated_share,
+            **label_fields(self.labels, ceiling, degenerate_share=settings.degenerate_share).model_dump(),
             strategy=context.strategy_name,
             duration_sec=context.clock.monotonic() - self.begin,
             artefact=reference,

@@ -254,9 +254,10 @@ def _imitation(observations: Array, actions: Array, batch_size: int) -> Callable
     from importlib import import_module
 
     bc, types = import_module("imitation.algorithms.bc"), import_module("imitation.data.types")
+    logger = import_module("imitation.util.logger")
     policies = import_module("stable_baselines3.common.policies")
 
-    count = len(actions)
+    count, folder = len(actions), tempfile.TemporaryDirectory()
     transitions = types.Transitions(
         obs=observations,
         acts=actions,
@@ -274,6 +275,7 @@ def _imitation(observations: Array, actions: Array, batch_size: int) -> Callable
         policy=policy,
         batch_size=batch_size,
         device="cpu",
+        custom_logger=logger.configure(folder.name, ["log"]),  # by default it prints on standard output
     )
 
     def contend() -> Turn:
@@ -281,6 +283,7 @@ def _imitation(observations: Array, actions: Array, batch_size: int) -> Callable
         while (spent := clocks() - begin)[0] < _SLICE_SEC or done == 0:
             trainer.train(n_batches=20, progress_bar=False, log_interval=10**9)
             done += 20 * batch_size
+        assert Path(folder.name).is_dir()  # it is there as long as this function is
         return Turn(done, *spent.tolist())
 
     return contend
