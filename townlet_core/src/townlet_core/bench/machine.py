@@ -7,7 +7,16 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-_PACKAGES = ("townlet-core", "townlet-strategies-bc", "townlet-strategies-ppo", "gymnasium", "numpy", "torch", "click", "imitation")
+_PACKAGES = (
+    "townlet-core",
+    "townlet-strategies-bc",
+    "townlet-strategies-ppo",
+    "gymnasium",
+    "numpy",
+    "torch",
+    "click",
+    "imitation",
+)
 
 
 def describe_machine() -> dict[str, Any]:
