@@ -182,6 +182,7 @@ BAD = {
     "D107": bad_rewards,
     "D108": lambda path: with_rows(path, "action_mask", put((ROW, 3), False)),
     "D109": lambda path: with_rows(path, "action_mask", put(ROW, False)),
+    "D110": lambda path: edit_file(good(path), "action_mask.npy", lambda data: data[:-1] + b"\x02"),
     "D201": lambda path: with_rows(path, "log_probs", put(ROW, -np.inf)),
     "D202": lambda path: with_rows(path, "log_probs", put(ROW, 0.1)),
     "D203": lambda path: with_rows(path, "log_probs", put(slice(None), 0)),

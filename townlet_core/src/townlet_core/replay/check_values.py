@@ -57,6 +57,9 @@ class Limits:
         return cls(np.zeros_like(counts), counts - 1, is_category=True)
 
 
+_BOOLEAN = Limits(np.array(0), np.array(1), is_category=True)
+
+
 def _one_if_equal(bound: Array) -> Array:
     return bound.ravel()[0] if bound.size and (bound == bound.ravel()[0]).all() else bound
 
@@ -126,7 +129,12 @@ def check_actions(view: ShardView, limits: Limits, log: FindingLog) -> None:
 
 
 def check_numbers(view: ShardView, log: FindingLog) -> None:
-    """Check rewards, log-probabilities and values."""
+    """Check flags and masks, rewards, log-probabilities and values."""
+    for name in ("terminations", "truncations", "action_mask"):
+        if view.has(name) and view.column(name).dtype == np.bool_:
+            stored = view.column(name).view(np.uint8)
+            _, wrong = wrong_rows(stored, _BOOLEAN)
+            log.rows("D110", view, name, wrong, _describe(stored, _BOOLEAN))
     for name, code in (("rewards", "D107"), ("log_probs", "D201"), ("values", "D205")):
         if view.has(name) and not is_finite(view.column(name)):
             log.rows(code, view, name, np.flatnonzero(~np.isfinite(view.column(name))))

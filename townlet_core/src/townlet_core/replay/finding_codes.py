@@ -155,6 +155,13 @@ _TABLE = (
         "A mask allows nothing: no distribution over actions is left.",
         "Give the environment an action that is always allowed.",
     ),
+    FindingCode(
+        "D110",
+        "flag-not-boolean",
+        "error",
+        "A flag or a mask is stored as a byte that is neither 0 nor 1: what reads it may take it for either.",
+        "Write the episodes again, as booleans.",
+    ),
     # The policy that acted
     FindingCode(
         "D201",
