@@ -15,6 +15,7 @@ from townlet_strategies_bc.batch import Batch
 ACTIONS = {
     "choice": spaces.Discrete(4),
     "choices": spaces.MultiDiscrete([3, 2]),
+    "one of several": spaces.MultiDiscrete([4]),
     "continuous": spaces.Box(-1.0, 1.0, (2,), np.float32),
 }
 

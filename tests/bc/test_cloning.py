@@ -52,6 +52,7 @@ def test_the_result_counts_what_the_run_did(tmp_path):
     assert (result.manifest, result.dataset_digest) == (str(dataset.path), dataset.digest)
     provenance = cloned.artefact.document.provenance
     assert (provenance.strategy, provenance.dataset_digest) == ("bc", dataset.digest)
+    assert (provenance.environment, provenance.agent_steps) == ("town", result.agent_steps)
     assert result.artefact.digest == cloned.artefact.digest
     assert sum(action.support for action in result.actions.values()) == 50
     assert sum(action.predicted for action in result.actions.values()) == 50
