@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from bc_data import demonstrations, episode
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from townlet_core.errors import DatasetError
-from townlet_strategies_bc.returns import discounted_returns, mapped_returns
+from townlet_strategies_bc.returns import MappedReturns, discounted_returns, mapped_returns
 
 
 def by_recursion(rewards, num_steps, gamma, bootstrap_values):
@@ -49,6 +51,7 @@ def test_a_datasets_returns_lie_beside_its_rows_over_all_shards(tmp_path):
     dataset = demonstrations(tmp_path / "d", episodes, shard_bytes=2000)
     assert len(dataset.shards) > 2
     parts = mapped_returns(dataset, gamma=0.9, directory=tmp_path)
+    assert len(parts) == len(dataset.shards)
     assert [len(part) for part in parts] == [shard.entry.num_rows for shard in dataset.shards]
     rewards = np.concatenate([trajectory.steps["rewards"] for trajectory in episodes])
     expected = by_recursion(rewards, [20 + n for n in range(7)], 0.9, range(7))
@@ -61,3 +64,25 @@ def test_without_rewards_there_is_nothing_to_regress_on(tmp_path):
     del made.steps["rewards"]
     with pytest.raises(DatasetError, match="has no rewards"):
         mapped_returns(demonstrations(tmp_path / "d", [made]), gamma=0.9, directory=None)
+
+
+def test_only_the_shard_that_is_read_stays_resident(tmp_path):
+    """All of the file was written and read, and an eighth of it is in memory."""
+    status = Path("/proc/self/smaps_rollup")
+    if not status.exists():
+        pytest.skip("resident pages are counted by /proc")
+    rows, shards = 1 << 20, 16
+    mapped = np.memmap(tmp_path / "returns", np.float32, "w+", shape=(rows * shards,))
+    parts = MappedReturns(mapped, [rows * number for number in range(shards + 1)])
+
+    def resident():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("Rss:"))
+        return int(line.split()[1]) * 1024
+
+    before = resident()
+    for number in range(shards):
+        parts[number][:] = number
+    assert resident() - before < 2 * 4 * rows + (4 << 20)
+    for number in range(shards):
+        assert parts[number].min() == parts[number].max() == number
+    assert resident() - before < 2 * 4 * rows + (4 << 20)

@@ -16,7 +16,7 @@ from townlet_core.replay.dataset import Dataset, is_dataset
 from townlet_core.replay.legacy import import_legacy, is_legacy
 from townlet_strategies_bc.batch import ACTION_MASK, ACTIONS, RETURNS
 from townlet_strategies_bc.held_out import split_episodes
-from townlet_strategies_bc.returns import mapped_returns
+from townlet_strategies_bc.returns import MappedReturns, mapped_returns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +90,7 @@ class Demonstrations:
             columns.append(ACTION_MASK)
         self._columns = columns
         self._window_bytes = settings.window_bytes
-        self._extra: dict[str, list[Array]] = {}
+        self._extra: dict[str, MappedReturns] = {}
         if settings.value_coef > 0:
             self._extra[RETURNS] = mapped_returns(dataset, gamma=settings.gamma, directory=directory)
         num_train = int(dataset.episodes.num_steps[self.split.train].sum())

@@ -6,15 +6,17 @@ cut episodes count as ended.
 
 The sums are made by doubling: with H[t] over s steps, those over 2 s are H[t] + gamma^s H[t + s]. So a shard takes
 log2(longest episode) passes, whatever its episodes are. All returns of a dataset lie in one temporary file that is
-mapped, not in memory.
+mapped, and the pages of a shard are given back when another one is read: memory does not grow with the data.
 
 Legend: R rows, E episodes.
 """
 
 from __future__ import annotations
 
+import mmap
 import tempfile
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,8 +53,38 @@ def discounted_returns(rewards: Array, num_steps: Array, *, gamma: float, bootst
     return returns
 
 
-def mapped_returns(dataset: Dataset, *, gamma: float, directory: Path | None) -> list[Array]:
-    """Return the discounted returns of each shard's rows, float32, as views of a temporary file.
+class MappedReturns(Sequence["Array"]):
+    """The returns of each shard's rows, (rows,) float32, as views of a temporary file.
+
+    Args:
+        mapped: (R,) the file.
+        first_rows: number of each shard's first row, and R.
+    """
+
+    def __init__(self, mapped: np.memmap[Any, Any], first_rows: list[int]) -> None:
+        self._mapped, self._first_rows, self._last = mapped, first_rows, 0
+
+    def __len__(self) -> int:
+        return len(self._first_rows) - 1
+
+    def __getitem__(self, shard: Any) -> Any:
+        """Return the returns of one shard; the pages of the one that was asked for before are given back."""
+        if not 0 <= shard < len(self):
+            raise IndexError(shard)
+        if shard != self._last:
+            self._forget(self._last)
+            self._last = shard
+        return np.asarray(self._mapped[self._first_rows[shard] : self._first_rows[shard + 1]])
+
+    def _forget(self, shard: int) -> None:
+        memory = self._mapped._mmap  # type: ignore[attr-defined]  # noqa: SLF001  (NumPy offers no other way to it)
+        if hasattr(mmap, "MADV_DONTNEED"):
+            begin = 4 * self._first_rows[shard] // mmap.PAGESIZE * mmap.PAGESIZE
+            memory.madvise(mmap.MADV_DONTNEED, begin, 4 * self._first_rows[shard + 1] - begin)
+
+
+def mapped_returns(dataset: Dataset, *, gamma: float, directory: Path | None) -> MappedReturns:
+    """Return the discounted returns of all rows.
 
     Args:
         dataset: the dataset.
@@ -72,17 +104,15 @@ def mapped_returns(dataset: Dataset, *, gamma: float, directory: Path | None) ->
     except OSError as error:
         raise StorageError(f"no file for {dataset.num_rows:,} returns can be made: {error.strerror}") from error
     has_values = "bootstrap_values" in dataset.manifest.along("episode")
-    views: list[Array] = []
+    returns = MappedReturns(mapped, [*(shard.first_row for shard in dataset.shards), dataset.num_rows])
     for number, shard in enumerate(dataset.shards):
-        view = mapped[shard.first_row : shard.first_row + shard.entry.num_rows]
         num_steps = dataset.episodes.num_steps[dataset.episodes.shard == number]
-        view[:] = discounted_returns(
+        returns[number][:] = discounted_returns(
             shard.column("rewards"),
             num_steps,
             gamma=gamma,
             bootstrap_values=shard.column("bootstrap_values") if has_values else None,
         )
-        views.append(view)
         for name in ("rewards", "bootstrap_values") if has_values else ("rewards",):
             shard.forget(name)
-    return views
+    return returns
