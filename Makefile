@@ -3,6 +3,7 @@
 #   make train    set up, train PPO on CartPole-v1, evaluate the policy over 100 episodes
 #   make test     set up, run all tests
 #   make check    set up, lint, types, import contracts, all tests
+#   make faults   set up, kill runs 400 times, and refuse, fill and cut what they write to: some minutes
 #   make fuzz     set up, give the loaders hostile files for FUZZ_SECONDS=60, guided by coverage
 #   make setup    only the virtual environment .venv
 #   make clean    remove .venv and everything that tools left behind; runs/ stays
@@ -13,7 +14,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test check lint fuzz clean
+.PHONY: help setup train test check lint faults fuzz clean
 
 PYTHON ?= python3
 PYTEST_ARGS ?= -n auto
@@ -56,6 +57,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint test
+
+# One after the other: what is killed at random moments is not to wait for its neighbours.
+faults: $(STAMP)
+	TOWNLET_KILLS=400 $(BIN)/python -m pytest -n 0 tests/faults tests/ppo/test_faults.py tests/ppo/test_exact_resume.py
 
 # Not one of DEV: it has wheels for few Pythons, and building it takes LLVM. Where there is none, run.py says so.
 fuzz: $(STAMP)

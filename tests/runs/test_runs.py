@@ -89,6 +89,22 @@ def test_a_directory_with_anything_in_it_is_not_taken_for_a_run(tmp_path):
     assert (tmp_path / "other" / ".notes.tmp").exists()
 
 
+def test_only_what_a_killed_run_leaves_before_its_record_may_be_where_a_run_begins(tmp_path):
+    torn = [".lock", "config.yaml", ".run.json.77-0.tmp", ".config.yaml.77-0.tmp"]
+    for number, (names, is_free) in enumerate(
+        [(torn, True), (torn[:2], True), (torn[1:], False), ([*torn, "notes"], False), ([".lock", ".git"], False)]
+    ):
+        path = tmp_path / str(number)
+        path.mkdir()
+        for name in names:
+            (path / name).write_text("")
+        if is_free:
+            assert RunDirectory.create(path).path == path
+        else:
+            with pytest.raises(UsageError, match="is not empty and is not a run"):
+                RunDirectory.create(path)
+
+
 def test_a_run_that_another_process_made_meanwhile_is_not_taken(tmp_path):
     first, second = RunDirectory.create(tmp_path / "r"), RunDirectory.create(tmp_path / "r")
     with first.lock(clock=clock):

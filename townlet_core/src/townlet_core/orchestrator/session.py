@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.checkpoint.atomic import write_file
@@ -12,12 +12,13 @@ from townlet_core.config.dump import config_digest, dump_yaml
 from townlet_core.environments.build import runs_code
 from townlet_core.errors import ConfigError, RunInterrupted, TownletError, UnavailableError
 from townlet_core.orchestrator.experiment import installed_versions, scenario_digest, warn_of_other_versions
+from townlet_core.runs.listing import logged_agent_steps
 from townlet_core.runs.status import RunRecord, timestamp
 from townlet_core.tracking.base import Trackers
 from townlet_core.tracking.jsonl import TelemetryLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from townlet_core.config.root import SimulationConfig
     from townlet_core.context import Clock, Resolver
@@ -25,20 +26,6 @@ if TYPE_CHECKING:
     from townlet_core.plugins.manager import PluginManager
     from townlet_core.runs.layout import RunDirectory
     from townlet_core.tracking.console import Console
-
-
-@dataclass(slots=True)
-class Progress:
-    """Remembers how far the telemetry says that the run has come."""
-
-    agent_steps: int = 0
-
-    def log(self, record: Mapping[str, Any]) -> None:
-        """Take one record."""
-        self.agent_steps = int(record.get("agent_steps", self.agent_steps))
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,7 +51,6 @@ class RunSession:
     clock: Clock
     manager: PluginManager
     initial_policy: str = ""
-    progress: Progress = field(default_factory=Progress)
 
     def new_record(self) -> RunRecord:
         """Return the record of a run that begins now."""
@@ -91,7 +77,6 @@ class RunSession:
             record = run.record()
             warn_of_other_versions(run, record.versions)
             record = record.revised(clock=clock, status="running", message="", versions=installed_versions())
-            self.progress.agent_steps = record.agent_steps
         else:
             record = self.new_record()
             write_file(run.config_path, dump_yaml(self.config).encode(), filesystem=run.filesystem)
@@ -130,9 +115,10 @@ class RunSession:
             self.console.message(f"run.json could not be brought up to date: {second}")
 
     def _ended(self, record: RunRecord, status: str, message: str) -> RunRecord:
-        return record.revised(
-            clock=self.clock.now, status=status, message=message, agent_steps=self.progress.agent_steps
-        )
+        steps = logged_agent_steps(self.run.telemetry_path)
+        if steps is not None:
+            record = record.model_copy(update={"agent_steps": steps})
+        return record.revised(clock=self.clock.now, status=status, message=message)
 
     def announce(self, result: TrainingResultBase) -> None:
         """Tell the observers that the run has finished; call it when `recording` has ended well."""
@@ -150,7 +136,7 @@ class RunSession:
     def tracking(self, resolver: Resolver) -> Iterator[tuple[TelemetryLog, Trackers]]:
         """Open the telemetry file and the trackers, and close them."""
         telemetry = TelemetryLog(self.run.telemetry_path, filesystem=self.run.filesystem)
-        trackers = Trackers([telemetry, self.progress, self.console], warn=self.console.message)
+        trackers = Trackers([telemetry, self.console], warn=self.console.message)
         with closing(trackers):
             for name, options in self.config.tracking.trackers.items():
                 trackers.add(name, resolver.tracker(name, options, str(self.run.path.resolve())))

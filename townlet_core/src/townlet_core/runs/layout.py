@@ -7,7 +7,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from townlet_core.checkpoint.atomic import clean_leftovers
+from townlet_core.checkpoint.atomic import TEMPORARY_SUFFIX, clean_leftovers
 from townlet_core.checkpoint.filesystem import DISK, FileSystem, storage_guard
 from townlet_core.checkpoint.manifest import is_plain_name
 from townlet_core.checkpoint.store import CheckpointStore
@@ -99,10 +99,13 @@ class RunDirectory:
 
     def clean(self) -> list[str]:
         """Delete what killed writes left, and return the names. Only the holder of the lock may call this."""
-        return clean_leftovers(self.path, filesystem=self.filesystem)
+        directories = [path for path in (self.path, self.checkpoints_dir) if path.is_dir()]
+        return [name for path in directories for name in clean_leftovers(path, filesystem=self.filesystem)]
 
     def require_free(self) -> None:
-        """Check that nothing but a lock is here; what `create` found may have changed until the lock is held.
+        """Check that nothing is here but what a run leaves that was killed before it had a record.
+
+        What `create` found may have changed until the lock is held, so this is asked again then.
 
         Raises:
             UsageError: there is a run, or something that is not ours.
@@ -112,7 +115,7 @@ class RunDirectory:
             names = {child.name for child in self.path.iterdir()}
         if RECORD_NAME in names:
             raise UsageError(f"{self.path} is a run already: resume it with --resume, or choose another --run-dir")
-        if names - {LOCK_NAME}:
+        if names and not (LOCK_NAME in names and all(map(_is_of_a_beginning, names))):
             raise UsageError(f"{self.path} is not empty and is not a run: choose another --run-dir")
 
     def withdraw(self) -> bool:
@@ -145,7 +148,7 @@ class RunDirectory:
     def create(cls, path: Path, *, filesystem: FileSystem = DISK) -> RunDirectory:
         """Make the directory `path`, its parents where they are missing, and return it.
 
-        An empty directory, or one that holds nothing but a lock, is taken as it is.
+        An empty directory, or one in which a run was killed before it had a record, is taken as it is.
 
         Raises:
             UsageError: the name is not safe, or there is a run or something else already.
@@ -197,6 +200,12 @@ class RunDirectory:
             reason = f"has no {RECORD_NAME}" if path.is_dir() else "does not exist"
             raise MissingInputError(f"{path} is not a run: it {reason}")
         return cls(path, filesystem=filesystem)
+
+
+def _is_of_a_beginning(name: str) -> bool:
+    """Return whether a file of this name may be there before a run has its record."""
+    is_torn = name.startswith((f".{CONFIG_NAME}.", f".{RECORD_NAME}.")) and name.endswith(TEMPORARY_SUFFIX)
+    return name in (LOCK_NAME, CONFIG_NAME) or is_torn
 
 
 def _make_with_parents(path: Path, filesystem: FileSystem) -> bool:

@@ -22,6 +22,7 @@ DAMAGED, KILLED = "damaged", "killed"
 RESUMABLE_STATUSES = ("interrupted", "failed", KILLED)
 _TAIL_BYTES = 64 << 10
 _MOST_CANDIDATES = 10
+_MOST_STEPS = 1e18  # what claims to have made more is damaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +66,17 @@ def summarise(path: Path) -> RunSummary:
         return RunSummary(path=path, status=DAMAGED, record=None, reason=str(error), checkpoints=(), last_return=None)
     tail = _telemetry_tail(run.telemetry_path)
     last_return = _latest(tail, "episode_return_mean")
-    agent_steps = _latest(tail, "agent_steps")
+    agent_steps = _agent_steps(tail)
     if status in ("running", KILLED) and agent_steps is not None:
-        record = record.model_copy(update={"agent_steps": int(agent_steps)})
+        record = record.model_copy(update={"agent_steps": agent_steps})
     return RunSummary(
         path=path, status=status, record=record, reason=record.message, checkpoints=steps, last_return=last_return
     )
+
+
+def logged_agent_steps(telemetry_path: Path) -> int | None:
+    """Return the agent-steps that a telemetry file ends with; None where its last records have none."""
+    return _agent_steps(_telemetry_tail(telemetry_path))
 
 
 def list_runs(runs_dir: Path) -> list[RunSummary]:
@@ -152,6 +158,11 @@ def _telemetry_tail(path: Path) -> list[dict[str, Any]]:
             if isinstance(record, dict):
                 records.append(record)
     return records
+
+
+def _agent_steps(records: list[dict[str, Any]]) -> int | None:
+    steps = _latest(records, "agent_steps")
+    return None if steps is None or not 0 <= steps < _MOST_STEPS else int(steps)
 
 
 def _latest(records: list[dict[str, Any]], name: str) -> float | None:
