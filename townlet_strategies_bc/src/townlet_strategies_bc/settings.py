@@ -19,7 +19,7 @@ class BCSettings(NetworkSettings):
         "format, which is imported into the run's directory first.",
     )
     num_epochs: int = Field(
-        default=20, ge=1, le=1_000_000, description="Passes over the training rows, at most. [passes]"
+        default=60, ge=1, le=1_000_000, description="Passes over the training rows, at most. [passes]"
     )
     batch_size: int = Field(default=256, ge=1, le=1_048_576, description="Rows of an optimiser step. [rows]")
     learning_rate: float = Field(default=1e-3, gt=0, le=10, description="Step size of AdamW. [1]")

@@ -101,6 +101,8 @@ def run_configuration(run_path: Path) -> Path | None:
 def policy_configuration(run_config: Path | None, *, trained_in: str, trust_config: bool, **given: Any) -> LoadedConfig:
     """Return the configuration: that of the run where the environment is the run's own, else the defaults.
 
+    A policy that was cloned from recordings of another environment than the run's own is at home in that other one.
+
     Args:
         run_config: the configuration of the run that made the artefact, or None.
         trained_in: the environment that the artefact names; neither it nor the run's configuration is trusted.
@@ -110,7 +112,7 @@ def policy_configuration(run_config: Path | None, *, trained_in: str, trust_conf
     chosen = load_config(None, **given)
     named = chosen.config.environment.name if "environment.name" in chosen.origins else None
     own = None if run_config is None else load_config(run_config).config.environment.name
-    if own is not None and named in (None, own):
+    if own is not None and named in (None, own) and (named is not None or trained_in in ("", own)):
         return load_config(run_config, **given, trust_config=trust_config)
     if named is None and trained_in:
         as_trained = load_config(None, **{**given, "options": {"environment.name": trained_in}})
