@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from bc_data import demonstrations, episode
 
 from townlet_core.dto.bc import RolloutFields
-from townlet_strategies_bc.rollout import demonstrator_score
+from townlet_core.replay.schema import Source
+from townlet_strategies_bc.rollout import _other_spaces, demonstrator_score
 
 
 def earning(total, *, num_steps=4, **fields):
@@ -37,3 +40,17 @@ def test_there_is_none_where_everything_was_cut_or_nothing_was_earned(tmp_path):
     made = earning(1.0)
     del made.steps["rewards"]
     assert demonstrator_score(demonstrations(tmp_path / "b", [made])) == RolloutFields()
+
+
+@pytest.mark.parametrize(
+    ("environments", "told"),
+    [
+        (("gymnasium:CartPole-v1",), "'town' has other spaces than the dataset; try --env gymnasium:CartPole-v1"),
+        (("gymnasium:CartPole-v1", "town"), "environment 'town' has other spaces than the dataset"),
+        ((), "environment 'town' has other spaces than the dataset"),
+    ],
+)
+def test_where_the_environment_does_not_fit_the_recorded_one_is_named(environments, told):
+    sources = [Source(kind="capture", environment=name) for name in environments]
+    dataset = SimpleNamespace(manifest=SimpleNamespace(sources=sources))
+    assert _other_spaces("town", dataset) == told

@@ -47,8 +47,7 @@ def score(
         with closing(context.resolver.environment(config, num_worlds=min(episodes, MOST_WORLDS))) as environment:
             shown = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)
             if (shown.observations, shown.action) != (artefact.spec.observations, artefact.spec.action):
-                reason = f"environment '{environment.name}' has other spaces than the dataset"
-                return recorded.model_copy(update={"rollout_skipped": reason})
+                return recorded.model_copy(update={"rollout_skipped": _other_spaces(environment.name, dataset)})
             result = context.services.evaluation.evaluate(
                 artefact.policy(encoders=context.resolver.encoder),
                 environment,
@@ -66,6 +65,16 @@ def score(
             "rollout_return_share": None if earned is None or earned <= 0 else result.return_mean / earned,
         }
     )
+
+
+def _other_spaces(name: str, dataset: Dataset) -> str:
+    recorded = {source.environment for source in dataset.manifest.sources} - {""}
+    if len(recorded) != 1:
+        return f"environment '{name}' has other spaces than the dataset"
+    (environment,) = recorded
+    if environment == name:
+        return f"environment '{name}' is configured differently from when it was recorded, and has other spaces"
+    return f"'{name}' has other spaces than the dataset; try --env {environment}"
 
 
 def demonstrator_score(dataset: Dataset) -> RolloutFields:
