@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -15,6 +17,7 @@ from townlet_core.config.load import load_config
 from townlet_core.errors import ConfigError, TownletWarning, UsageError
 from townlet_core.policy.artefact import load_artefact
 from townlet_core.runs.layout import RunDirectory
+from townlet_core.runs.status import MOST_WARNINGS, RunRecord
 
 TWO_STAGES = """
 from townlet_core.plugins import *
@@ -196,17 +199,94 @@ def test_what_changes_no_result_may_change_when_a_run_is_resumed_and_what_does_i
     assert changes == ["strategies.ppo.gamma: 0.9 then, 0.5 now", "training.seed: 0 then, 7 now"]
 
 
-def test_a_resume_with_other_versions_says_which(tmp_path):
+@pytest.fixture
+def interrupted(tmp_path):
+    """A run that has finished, and its configuration; `changed` makes an interrupted one of it, begun elsewhere."""
     sets = ["environment.name=gymnasium:CartPole-v1", "tracking.progress=off", "strategies.ppo.num_steps=16"]
-    config = load_config(None, sets=[*sets, "strategies.ppo.total_steps=300"]).config
+    config = load_config(None, sets=[*sets, "strategies.ppo.total_steps=300", "training.device=cpu"]).config
     TrainingOrchestrator(config, run_dir=tmp_path / "run").run()
     run = RunDirectory.open(tmp_path / "run")
-    record = run.record()
-    before = {**record.versions, "numpy": "1.0.0"}
-    run.write_record(record.model_copy(update={"status": "interrupted", "versions": before}))
-    with pytest.warns(TownletWarning, match=rf"other versions: numpy 1\.0\.0 then, {record.versions['numpy']} now$"):
+
+    def changed(**fields):
+        record = run.record()
+        run.write_record(record.model_copy(update={"status": "interrupted", **fields}))
+        return record
+
+    def resume():
         TrainingOrchestrator(config, run_dir=run.path, resume=True).run()
-    assert run.record().versions == record.versions
+        return run.record()
+
+    return changed, resume
+
+
+def test_a_resume_with_other_versions_says_which(interrupted):
+    changed, resume = interrupted
+    record = changed()
+    changed(versions={**record.versions, "numpy": "1.0.0"})
+    numpy = rf"numpy 1\.0\.0 then, {record.versions['numpy']} now$"
+    with pytest.warns(TownletWarning, match=f"goes on with other versions: {numpy}"):
+        again = resume()
+    assert again.versions == record.versions
+    (warning,) = again.warnings
+    assert re.search(rf"^\S+Z goes on with other versions: {numpy}", warning)
+
+
+def test_a_resume_on_another_machine_is_told_and_stays_in_the_record(interrupted, townlet):
+    changed, resume = interrupted
+    record = changed()
+    assert record.machine.keys() == {"processor", "architecture", "blas", "device"}
+    assert re.fullmatch(r"cpu, \w+ kernels", record.machine["device"])
+    assert resume().warnings == ()
+    changed(machine={**record.machine, "processor": "Z80", "device": "cuda, H100"})
+    device = re.escape(record.machine["device"])
+    with pytest.warns(
+        TownletWarning, match=f"on another machine: processor Z80 then.*device cuda, H100 then, {device} now"
+    ):
+        again = resume()
+    assert again.machine == record.machine
+    changed(warnings=again.warnings)
+    assert resume().warnings == again.warnings, "the machine is now the one that is recorded, and what was told is kept"
+    shown = townlet("runs", "show", "run").stdout
+    assert re.search(r"^warnings +\S+Z goes on on another machine: processor Z80 then", shown, re.MULTILINE)
+    assert re.search(rf"^machine +processor .*, device {device}$", shown, re.MULTILINE)
+
+
+def test_only_the_newest_warnings_are_kept_and_older_records_know_no_machine(interrupted):
+    changed, resume = interrupted
+    record = changed()
+    changed(machine={}, warnings=tuple(f"old {number}" for number in range(MOST_WARNINGS)))
+    again = resume()
+    assert (again.machine, again.warnings[0]) == (record.machine, "old 0")
+    changed(versions={"numpy": "1.0.0"}, warnings=again.warnings)
+    with pytest.warns(TownletWarning, match="other versions"):
+        last = resume()
+    assert (len(last.warnings), last.warnings[0]) == (MOST_WARNINGS, "old 1")
+    assert "numpy 1.0.0 then" in last.warnings[-1]
+
+
+def test_a_record_of_an_earlier_version_is_read(interrupted):
+    changed, _ = interrupted
+    fields = changed().model_dump(mode="json")
+    del fields["machine"], fields["warnings"]
+    record = RunRecord.model_validate_json(json.dumps(fields))
+    assert (record.machine, record.warnings) == ({}, ())
+
+
+def test_a_run_whose_directory_is_taken_away_ends_with_code_74_and_does_not_make_it_again(townlet, small):
+    run = townlet.directory / "run"
+    process = townlet.start("train", *small, "--run-dir", "run", "--set", "strategies.ppo.total_steps=1000000")
+    log, away = run / "telemetry.jsonl", townlet.directory / "away"
+    limit = time.monotonic() + 60
+    while not (log.exists() and log.stat().st_size):
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+    run.rename(away)  # in one step; what is deleted file by file may be written to meanwhile
+    shutil.rmtree(away)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 74, stderr
+    assert "run" in stderr
+    assert "Traceback" not in stderr
+    assert not run.exists()
 
 
 def test_a_run_that_finished_between_the_making_and_the_lock_is_left_alone(tmp_path, monkeypatch):

@@ -121,8 +121,10 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return printable(", ".join(f"{name} {item}" for name, item in value.items())) or "-"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, list):  # of numbers, or of sentences
+        return ("; " if any(isinstance(item, str) for item in value) else ", ").join(
+            printable(str(item)) for item in value
+        ) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value in (None, "") else printable(str(value))

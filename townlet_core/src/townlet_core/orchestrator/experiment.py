@@ -1,16 +1,13 @@
-"""Whether a run may go on: with the same experiment, from the same policy, and what has changed is said."""
+"""Whether a run may go on: with the same experiment, and from the same policy."""
 
 from __future__ import annotations
 
 import hashlib
-import platform
-import warnings
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.document import read_document
 from townlet_core.config.dump import config_digest, experiment
-from townlet_core.errors import ConfigError, MissingInputError, TownletWarning
+from townlet_core.errors import ConfigError, MissingInputError
 from townlet_core.simulation.scenarios import load_scenario
 
 if TYPE_CHECKING:
@@ -21,31 +18,8 @@ if TYPE_CHECKING:
     from townlet_core.runs.layout import RunDirectory
     from townlet_core.runs.status import RunRecord
 
-RECORDED_PACKAGES = ("townlet-core", "numpy", "gymnasium", "torch")
 _NOT_COMPARED = ("tracking.", "training.runs_dir", "training.capture_rollouts")
 _ABSENT = object()
-
-
-def installed_versions() -> dict[str, str]:
-    """Return the versions that a run's record keeps: Python's, and those of the packages that decide its bytes."""
-    versions = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
-def warn_of_other_versions(run: RunDirectory, before: Mapping[str, str]) -> None:
-    """Warn where the libraries are not those that the run was begun with."""
-    now = installed_versions()
-    names = [name for name in now | dict(before) if before.get(name) != now.get(name)]
-    if names:
-        changes = ", ".join(
-            f"{name} {before.get(name, 'absent')} then, {now.get(name, 'absent')} now" for name in names
-        )
-        warnings.warn(f"{run.path} goes on with other versions: {changes}", TownletWarning, stacklevel=2)
 
 
 def scenario_digest(config: SimulationConfig) -> str:

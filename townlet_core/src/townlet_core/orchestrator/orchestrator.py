@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from townlet_core.context import SystemClock, TrainingContext
 from townlet_core.errors import ConfigError, DataError, MissingInputError, PluginError
 from townlet_core.orchestrator.experiment import require_same_experiment, require_same_start, scenario_digest
+from townlet_core.orchestrator.fingerprint import machine
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.session import RunSession
 from townlet_core.orchestrator.signals import StopOnSignal
@@ -102,6 +103,8 @@ class TrainingOrchestrator:
         result_type: type[TrainingResultBase] = self.registry.resolve("strategy", context.strategy_name, field="result")
         if context.config.environment.name is None:
             context.resolver.environment(context.config.environment)  # says what there is
+        requires = self.registry.find("strategy", context.strategy_name).entry.requires
+        found = machine(needs_torch="torch" in requires, device=context.config.training.device)
         scenario_digest(context.config)  # a scenario that is not right is refused before anything is written
         console = self._console or make_console(
             context.config.tracking.progress, stream=sys.stderr, clock=self._clock.monotonic
@@ -123,6 +126,7 @@ class TrainingOrchestrator:
                 clock=self._clock,
                 manager=self.registry.manager,
                 initial_policy="" if context.initial_policy is None else context.initial_policy.digest,
+                machine=found,
             )
             result = self._train(chosen, context, session, result_type)
             session.announce(result)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.checkpoint.atomic import write_file
 from townlet_core.config.dump import config_digest, dump_yaml
 from townlet_core.environments.build import runs_code
-from townlet_core.errors import ConfigError, RunInterrupted, TownletError, UnavailableError
-from townlet_core.orchestrator.experiment import installed_versions, scenario_digest, warn_of_other_versions
+from townlet_core.errors import ConfigError, RunInterrupted, TownletError, TownletWarning, UnavailableError
+from townlet_core.orchestrator.experiment import scenario_digest
+from townlet_core.orchestrator.fingerprint import changes, installed_versions
 from townlet_core.runs.listing import logged_agent_steps
-from townlet_core.runs.status import RunRecord, timestamp
+from townlet_core.runs.status import MOST_WARNINGS, RunRecord, timestamp
 from townlet_core.tracking.base import Trackers
 from townlet_core.tracking.jsonl import TelemetryLog
 
@@ -41,6 +43,7 @@ class RunSession:
         clock: the time.
         manager: whose observers are told.
         initial_policy: digest of the artefact that the run begins from; empty for none.
+        machine: what the record keeps of it, see `fingerprint.machine`.
     """
 
     run: RunDirectory
@@ -51,6 +54,7 @@ class RunSession:
     clock: Clock
     manager: PluginManager
     initial_policy: str = ""
+    machine: dict[str, str] = field(default_factory=dict)
 
     def new_record(self) -> RunRecord:
         """Return the record of a run that begins now."""
@@ -61,6 +65,7 @@ class RunSession:
             environment=self.config.environment.name or "",
             seed=self.config.training.seed,
             versions=installed_versions(),
+            machine=self.machine,
             num_threads=self.config.training.num_threads,
             created=now,
             updated=now,
@@ -72,11 +77,9 @@ class RunSession:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Keep `run.json` true while the strategy runs, whatever ends it."""
-        run, clock = self.run, self.clock.now
+        run = self.run
         if self.resume:
-            record = run.record()
-            warn_of_other_versions(run, record.versions)
-            record = record.revised(clock=clock, status="running", message="", versions=installed_versions())
+            record = self._taken_up(run.record())
         else:
             record = self.new_record()
             write_file(run.config_path, dump_yaml(self.config).encode(), filesystem=run.filesystem)
@@ -96,6 +99,21 @@ class RunSession:
             self._notify("townlet_run_failed", run_dir=str(run.path.resolve()), error=" ".join(text.split()))
             raise
         run.write_record(self._ended(record, "finished", ""))
+
+    def _taken_up(self, record: RunRecord) -> RunRecord:
+        """Return the record of a run that goes on; where versions or the machine are others, it says so from now on."""
+        now = {"versions": installed_versions(), "machine": self.machine}
+        other_versions = changes(record.versions, now["versions"])
+        other_machine = changes(record.machine, self.machine) if record.machine else ""
+        told = [f"goes on with other versions: {other_versions}"] if other_versions else []
+        told += [f"goes on on another machine: {other_machine}"] if other_machine else []
+        for warning in told:
+            warnings.warn(f"{self.run.path} {warning}", TownletWarning, stacklevel=2)
+        moment = timestamp(self.clock.now())
+        lines = (*record.warnings, *(f"{moment} {warning}"[:4096] for warning in told))
+        return record.revised(
+            clock=self.clock.now, status="running", message="", **now, warnings=lines[-MOST_WARNINGS:]
+        )
 
     def _how_to_go_on(self) -> str:
         steps = self.run.checkpoints().steps()

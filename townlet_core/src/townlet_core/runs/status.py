@@ -19,6 +19,7 @@ Clock = Callable[[], float]
 """Returns seconds since 1970, such as `time.time`. Times are information: nothing in a run is ordered by them."""
 
 MAX_RECORD_BYTES = 1 << 20
+MOST_WARNINGS = 50
 _Text = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]  # one line, shown in terminals
 _Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
@@ -39,6 +40,7 @@ class RunRecord(BaseModel):
         environment: name of the environment.
         seed: the run's seed.
         versions: package name -> version, of what the run was made with.
+        machine: the processor, its matrix kernels and the device that the run was made on; empty in older records.
         num_threads: threads of the numerical libraries; resuming uses the same number.
         created: when the run began, UTC.
         updated: when this record was written, UTC.
@@ -47,6 +49,7 @@ class RunRecord(BaseModel):
         scenario_digest: SHA-256 of the town's scenario, whose file may change; empty in other environments.
         initial_policy: digest of the artefact that the run began from; empty if it began from none.
         message: why the run ended as it did, where that needs saying.
+        warnings: what may have made its bytes others than those of an uninterrupted run, oldest first.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -58,6 +61,7 @@ class RunRecord(BaseModel):
     environment: _Text
     seed: Annotated[int, Field(ge=0)]
     versions: dict[str, str]
+    machine: dict[str, _Text] = Field(default_factory=dict)
     num_threads: Annotated[int, Field(ge=1)]
     created: _Time
     updated: _Time
@@ -66,6 +70,7 @@ class RunRecord(BaseModel):
     scenario_digest: _Text = ""
     initial_policy: _Text = ""
     message: Annotated[str, Field(max_length=65536)] = ""
+    warnings: Annotated[tuple[_Text, ...], Field(max_length=MOST_WARNINGS)] = ()
 
     def revised(self, *, clock: Clock, **changes: Any) -> RunRecord:
         """Return the record with some fields changed, checked, and `updated` set."""

@@ -30,6 +30,18 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def describe_device(name: str) -> str:
+    """Return the device called `name`, which one that is, and whose kernels torch has there: bytes depend on them.
+
+    Raises:
+        ConfigError: as in `resolve_device`.
+    """
+    device = resolve_device(name)
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    return f"{device}, {torch.backends.cpu.get_cpu_capability()} kernels"
+
+
 @contextmanager
 def limited_threads(count: int) -> Iterator[None]:
     """Let torch and NumPy's matrix products use `count` threads, and then as many as before.
