@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "Run a trained policy and report its returns.",
     "replay": "Look into, check and curate recorded datasets.",
     "scenarios": "List the scenarios of the town, or show one.",
+    "watch": "Sum up, follow and check telemetry.",
     "view": "Watch a day of the town in a browser.",
     "runs": "List runs, or show one.",
     "plugins": "List plugins, what they offer and their state.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,44 @@ def sparkline(histogram: Histogram | None) -> str:
     letters = _BLOCKS if _is_unicode() else _ASCII_BLOCKS
     most = max(histogram.counts)
     return "".join(letters[-(-count * (len(letters) - 1) // most)] for count in histogram.counts)
+
+
+def trend(values: Sequence[float]) -> str:
+    """Return one letter for each value, the higher the larger; all alike are low."""
+    letters = (_BLOCKS if _is_unicode() else _ASCII_BLOCKS)[1:]
+    least, most = min(values, default=0.0), max(values, default=0.0)
+    half_range = most / 2 - least / 2  # half, because the whole could overflow
+    return "".join(
+        letters[round((value / 2 - least / 2) / half_range * (len(letters) - 1)) if half_range else 0]
+        for value in values
+    )
+
+
+def short_number(value: float | None, width: int = 7) -> str:
+    """Return as many of four digits as fit into `width` letters, which is 6 at least; a dash for none."""
+    if value is None:
+        return "-"
+    if math.isfinite(value) and value == int(value) and len(str(int(value))) <= width:
+        return str(int(value))
+    texts = (_compact(f"{value:.{digits}g}") for digits in (4, 3, 2, 1))
+    return next((text for text in texts if len(text) <= width), _compact(f"{value:.0e}"))
+
+
+def _compact(text: str) -> str:
+    """Return a number without the sign and the zeros that an exponent does not need."""
+    mantissa, _, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else text
+
+
+def short_count(value: float | None) -> str:
+    """Return a count in five letters or less, such as `812k`; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return "-" if value is None else f"{value:g}"
+    for unit in ("", "k", "M", "G"):
+        if abs(value) < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return _compact(f"{value * 1e9:.1e}")
 
 
 def bar(share: float, width: int) -> str:

@@ -24,7 +24,10 @@ RESERVED: Final[Mapping[Kind, frozenset[str]]] = {
     "encoder": frozenset({"flatten"}),
     "tracker": frozenset({"jsonl", "console"}),
     "command": frozenset(
-        {"bench", "capture", "config", "doctor", "evaluate", "plugins", "replay", "runs", "scenarios", "train", "view"}
+        {
+            *("bench", "capture", "config", "doctor", "evaluate", "plugins", "replay", "runs", "scenarios", "train"),
+            *("view", "watch"),
+        }
     ),
 }
 """Plain names that always mean the built-in one; a plugin's is reached as ``plugin:DIST:NAME``."""

@@ -1,0 +1,120 @@
+"""The table of `townlet watch`: one row for each update, columns by algorithm, 80 letters wide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from townlet_core.cli.tables import clipped, printable, short_count, short_number
+from townlet_core.tracking.measures import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from townlet_core.tracking.telemetry_record import TelemetryRecord
+
+_WIDTH = 80
+_NUMBER = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its title, the fields of which it shows the first that is there, and how."""
+
+    title: str
+    fields: tuple[str, ...]
+    width: int = _NUMBER
+    form: Callable[[float | None], str] = short_number
+
+    def cell(self, record: TelemetryRecord) -> str:
+        """Return the text for a record."""
+        values = (measure(record, name) for name in self.fields)
+        return self.form(next((value for value in values if value is not None), None)).rjust(self.width)
+
+
+def _five(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _yes(value: float | None) -> str:
+    return "*" if value else ""
+
+
+_EPOCH = Column("EPOCH", ("epoch",), 5)
+_GRAD = Column("GRAD", ("grad_norm",))
+_EVENTS = Column("CONFL", ("queue_conflict_events",), 5, short_count)
+_PPO = (
+    _EPOCH,
+    Column("STEPS", ("agent_steps", "transitions"), 5, short_count),
+    Column("RETURN", ("episode_return_mean",)),
+    Column("LOSS", ("loss_total",)),
+    Column("POLICY", ("loss_policy",)),
+    Column("VALUE", ("loss_value",)),
+    Column("KL", ("kl_divergence",)),
+    Column("CLIP", ("clip_fraction",), 5, _five),
+    Column("ENTROPY", ("entropy",)),
+    _GRAD,
+    _EVENTS,
+)
+_BC = (
+    _EPOCH,
+    Column("ROWS", ("agent_steps",), 5, short_count),
+    Column("LOSS", ("loss",)),
+    Column("VALUE", ("loss_value",)),
+    Column("TRAIN", ("train_accuracy",), 5, _five),
+    Column("HELD", ("accuracy",), 5, _five),
+    Column("NLL", ("nll",)),
+    Column("ECE", ("ece",), 5, _five),
+    Column("MAE", ("mean_absolute_error",)),
+    _GRAD,
+    Column("LR", ("lr",)),
+    Column("BEST", ("is_best",), 4, _yes),
+)
+
+
+class WatchTable:
+    """Turns records into lines, a new head above them whenever another kind of record begins."""
+
+    def __init__(self) -> None:
+        self._columns: tuple[Column, ...] = ()
+        self._title = ""
+
+    def lines(self, records: Sequence[TelemetryRecord]) -> Iterator[str]:
+        """Yield the rows of some records, with the heads that they need."""
+        for record in records:
+            if record.model.title != self._title:
+                again = bool(self._title)
+                self._title = record.model.title
+                self._columns = _columns(record, [other for other in records if other.model.title == self._title])
+                if again:
+                    yield ""
+                yield self._title
+                yield " ".join(column.title.rjust(column.width) for column in self._columns)
+            yield " ".join(column.cell(record) for column in self._columns).rstrip()
+
+
+def _columns(record: TelemetryRecord, alike: Sequence[TelemetryRecord]) -> tuple[Column, ...]:
+    """Return the columns for a kind of record; some only if any of the records at hand has a value for them."""
+    if record.model.algorithm == "other":
+        return _columns_of_other(record)
+    columns = _PPO if record.model.algorithm == "ppo" else _BC
+    always = {"EPOCH", "STEPS", "ROWS", "RETURN", "LOSS", "POLICY", "VALUE", "KL", "CLIP", "ENTROPY", "GRAD"}
+    return tuple(
+        column
+        for column in columns
+        if column.title in always or any(column.cell(other).strip() not in ("-", "") for other in alike)
+    )
+
+
+def _columns_of_other(record: TelemetryRecord) -> tuple[Column, ...]:
+    """Return the epoch and the first numeric fields that fit."""
+    columns, left = [], _WIDTH
+    names = [name for name, _ in record.numbers()]
+    for name in sorted(names, key=lambda name: name != "epoch"):
+        title = clipped(printable(name), 20)
+        column = Column(title, (name,), max(len(title), _NUMBER))
+        if column.width > left:
+            break
+        columns.append(column)
+        left -= column.width + 1
+    return tuple(columns)
