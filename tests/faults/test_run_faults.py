@@ -54,14 +54,17 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.fixture
 def before_each_call(monkeypatch):
-    """Return a function that has another one called, with the number from 0, before each call of the file system."""
+    """Return a function that has another one called before each call of the file system.
+
+    It is given the number of the call from 0, its name and its arguments.
+    """
 
     def watch(action):
         count = iter(range(10**9))
 
         def watched(call):
             def called(self, *arguments):
-                action(next(count), call.__name__)
+                action(next(count), call.__name__, *arguments)
                 return call(self, *arguments)
 
             return called
@@ -80,7 +83,7 @@ class Killed(BaseException):
 def num_calls(tmp_path, monkeypatch, before_each_call):
     """How many calls of the file system a run makes."""
     numbers = []
-    before_each_call(lambda number, _: numbers.append(number))
+    before_each_call(lambda number, *_: numbers.append(number))
     train(tmp_path / "counted")
     monkeypatch.undo()
     return len(numbers)
@@ -93,7 +96,7 @@ def test_a_run_that_is_killed_at_any_call_of_the_file_system_ends_with_the_same_
     for last in range(0, num_calls, STRIDE):
         path = tmp_path / f"run-{last}"
 
-        def die(number, _, last=last):
+        def die(number, *_, last=last):
             if number >= last:
                 raise Killed
 
@@ -117,7 +120,7 @@ def test_a_run_whose_disk_is_full_from_any_write_on_ends_with_code_74_and_then_w
         path = tmp_path / f"run-{first}"
         refused = []
 
-        def refuse(number, call, first=first, refused=refused):
+        def refuse(number, call, *_, first=first, refused=refused):
             if number >= first and call in ("create", "write", "make_directory"):
                 refused.append(number)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -174,3 +177,32 @@ def test_a_run_that_was_killed_before_it_had_a_record_can_be_begun_again_where_i
     train(path)
     assert differences(outcome(path), uninterrupted) == []
     assert not list(path.glob("*.tmp"))
+
+
+def test_the_telemetry_that_a_checkpoint_counts_on_is_on_the_device_before_the_checkpoint(
+    tmp_path, monkeypatch, before_each_call
+):
+    path, on_device, counted_on = tmp_path / "run", [0], []
+
+    def watch(_, call, *arguments):
+        log = path / "telemetry.jsonl"
+        if call == "sync" and log.exists() and os.path.sameopenfile(arguments[0], opened(log)):
+            on_device.append(log.stat().st_size)
+        elif call == "rename" and arguments[1].parent.name == "checkpoints" and arguments[1].name.isdigit():
+            state = json.loads((arguments[0] / "state.json").read_bytes())
+            counted_on.append((state["telemetry_offset"], on_device[-1]))
+
+    descriptors = []
+
+    def opened(log):
+        descriptors.append(os.open(log, os.O_RDONLY))
+        return descriptors[-1]
+
+    before_each_call(watch)
+    train(path)
+    monkeypatch.undo()
+    for descriptor in descriptors:
+        os.close(descriptor)
+    assert len(counted_on) >= 3
+    assert all(needed == synced for needed, synced in counted_on)
+    assert counted_on[-1][0] == (path / "telemetry.jsonl").stat().st_size

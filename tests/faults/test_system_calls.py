@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from townlet_core.checkpoint.store import CheckpointStore
+
 SAVE = """
 from pathlib import Path
 import sys
@@ -43,3 +45,48 @@ def test_the_kernel_sees_the_data_synced_before_the_rename_and_the_directory_aft
 
 def first(calls: list[str], pattern: str) -> int:
     return next(index for index, line in enumerate(calls) if re.search(pattern, line))
+
+
+# Names of the same call on different processors; a name that the processor lacks is none of its calls.
+# With each, how many of them a save makes at least.
+WRITE_CALLS = [
+    ("?mkdir,?mkdirat", 1),
+    ("write", 3),
+    ("fsync", 6),
+    ("?rename,?renameat,?renameat2", 3),
+    ("?unlink,?unlinkat", 2),
+    ("?rmdir", 1),
+]
+AGAIN = """
+from pathlib import Path
+import sys
+from townlet_core.checkpoint.store import CheckpointStore
+step = int(sys.argv[2])
+CheckpointStore(Path(sys.argv[1]), keep_last=1).save(step, {"a": b"%d" % step})
+"""
+
+
+@pytest.mark.system("strace")
+@pytest.mark.parametrize(("calls", "least"), WRITE_CALLS)
+def test_a_kill_at_every_system_call_that_writes_is_recovered_from(tmp_path, calls, least):
+    """The kernel kills the process when it makes the n-th of these calls, n = 1, 2, ... until it makes fewer."""
+    root, step, kills = tmp_path / "checkpoints", 1, 0
+    CheckpointStore(root, keep_last=1).save(step, {"a": b"1"})
+    while True:
+        inject = f"inject={calls}:signal=KILL:when={kills + 1}"
+        strace = ["strace", "-qq", "-o", tmp_path / "log", "-e", f"trace={calls}", "-e", inject]
+        done = subprocess.run(
+            [*strace, sys.executable, "-c", AGAIN, root, str(step + 1)], capture_output=True, check=False, timeout=60
+        )
+        loaded = CheckpointStore(root).load_newest()
+        assert loaded.step in (step, step + 1)
+        assert loaded.files == {"a": b"%d" % loaded.step}
+        assert loaded.skipped == ()
+        step = loaded.step
+        if done.returncode == 0:
+            break
+        kills += 1
+        assert done.returncode in (-9, 137), done.stderr
+        assert kills < 30
+    assert kills >= least
+    assert sorted(path.name for path in root.iterdir()) == [f"{step:012d}", "newest"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import run_outcome
 import safetensors.numpy
+from run_outcome import newest_checkpoint
 from training import Records, context_for
 
 from townlet_core.checkpoint.store import CheckpointStore
@@ -80,25 +81,9 @@ def stop(path: Path, after: int, **fields: Any) -> None:
         go(path, stop_after=after, **fields)
 
 
-def newest(path: Path) -> dict[str, Any]:
-    """Return what the newest checkpoint holds; the length of the telemetry varies with the digits of durations."""
-    loaded = CheckpointStore(path / "checkpoints").load_newest()
-    assert loaded is not None
-    files: dict[str, Any] = dict(loaded.files)
-    for name in ("state.json", "telemetry.json"):
-        files[name] = without_clock(json.loads(files[name]))
-    del files["state.json"]["telemetry_offset"]
-    return files
-
-
 def outcome(path: Path, result: PPOTrainingResultDTO) -> dict[str, Any]:
-    lines = (path / "telemetry.jsonl").read_text().splitlines()
-    return {
-        "checkpoint": newest(path),
-        "policy": {file.name: file.read_bytes() for file in (path / "policy").iterdir()},
-        "telemetry": [without_clock(json.loads(line)) for line in lines],
-        "result": without_clock(result.model_dump(mode="json")),
-    }
+    """Return what a run came to; without an orchestrator it has no files of its result and record."""
+    return run_outcome.outcome(path) | {"result": without_clock(result.model_dump(mode="json"))}
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +188,10 @@ def test_a_stage_that_continues_another_goes_on_within_its_episodes(tmp_path, un
     second = PPOStrategy().run(made)
     assert 0 < first.epoch < second.epoch == whole.epoch
     assert (second.policy_digest, second.num_resumes) == (whole.policy_digest, 0)
-    assert newest(tmp_path / "second")["rollout.safetensors"] == newest(tmp_path / "whole")["rollout.safetensors"]
+    assert (
+        newest_checkpoint(tmp_path / "second")["rollout.safetensors"]
+        == newest_checkpoint(tmp_path / "whole")["rollout.safetensors"]
+    )
 
 
 def cartpole(path: Path | None) -> TrainingContext:

@@ -281,9 +281,11 @@ def test_a_seed_gives_the_same_bytes_twice_and_another_seed_others(tmp_path) -> 
     assert digest_of(tmp_path / "c", seed=4) != first
 
 
-def test_workers_give_the_same_weights_as_one_process(tmp_path) -> None:
-    here = digest_of(tmp_path / "a", worlds_per_shard=2)
-    assert digest_of(tmp_path / "b", worlds_per_shard=2, vectorization="workers", num_workers=2) == here
+def test_one_two_and_four_workers_give_the_same_weights_as_one_process(tmp_path) -> None:
+    here = digest_of(tmp_path / "sync", worlds_per_shard=2)
+    for num_workers in (1, 2, 4):
+        path = tmp_path / str(num_workers)
+        assert digest_of(path, worlds_per_shard=2, vectorization="workers", num_workers=num_workers) == here
 
 
 def test_the_number_of_worlds_in_a_shard_is_part_of_the_experiment(tmp_path) -> None:
