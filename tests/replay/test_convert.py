@@ -176,3 +176,32 @@ def test_two_steps_leave_nothing_between(tmp_path: Path) -> None:
 def test_an_option_without_meaning_is_refused() -> None:
     with pytest.raises(UsageError, match="'minari_id' has no meaning from 'native' to 'legacy'"):
         convert("x", Path("y"), to="legacy", source_format="native", options=ConvertOptions(minari_id="x-v0"))
+
+
+def native_for(to: str, path: Path) -> Dataset:
+    """Write a dataset that the other format can take."""
+    if to == "minari":
+        return write_dataset(path / "native")
+    write_capture(path / "capture")
+    convert(path / "capture", path / "native", to="native")
+    return Dataset(path / "native")
+
+
+@pytest.mark.parametrize("to", ["legacy", "minari"])
+def test_what_is_damaged_is_not_exported_to_get_new_digests(tmp_path: Path, to: Any) -> None:
+    file = native_for(to, tmp_path).shards[-1].path / "actions.npy"
+    data = bytearray(file.read_bytes())
+    data[-8] ^= 1  # the last action becomes another one that exists
+    file.write_bytes(data)
+
+    with pytest.raises(DatasetError, match=r"actions\.npy is damaged: its contents do not match"):
+        convert(tmp_path / "native", tmp_path / "out", to=to)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("to", ["legacy", "minari"])
+def test_an_export_says_how_many_bytes_it_has_verified(tmp_path: Path, to: Any) -> None:
+    size = native_for(to, tmp_path).num_bytes
+    seen: list[tuple[int, int]] = []
+    convert(tmp_path / "native", tmp_path / "out", to=to, on_verify=lambda *counts: seen.append(counts))
+    assert seen[-1] == (size, size)

@@ -135,6 +135,7 @@ def _run(
             **options,
         ),
         on_progress=progress("steps of the conversion"),
+        on_verify=progress("bytes verified"),
     )
     if as_json:
         click.echo(json.dumps(asdict(done) | {"path": str(done.path)}, indent=2))

@@ -104,6 +104,7 @@ def curate_command(
         curation=curation,
         dry_run=dry_run,
         on_progress=progress("agent-steps"),
+        on_verify=progress("bytes verified"),
     )
     if as_json:
         click.echo(report.model_dump_json(indent=2))

@@ -96,6 +96,7 @@ def convert(
     options: ConvertOptions | None = None,
     working_dir: Path = Path(),
     on_progress: Callable[[int, int], None] | None = None,
+    on_verify: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Read a dataset in one format and write it in another, or in the other form of the earlier one.
 
@@ -107,6 +108,8 @@ def convert(
         options: how.
         working_dir: where the earlier format looks for relative names last.
         on_progress: called with (what is done, what is to be done) of each step.
+        on_verify: called with (bytes verified, bytes in all) of a native dataset, every byte of which is compared with
+            its digests before any is written.
 
     Raises:
         MissingInputError: there is nothing at `source`.
@@ -127,7 +130,7 @@ def convert(
         return _conversion(source, out, kind, to, written.num_episodes)
     if kind == "native":
         dataset = Dataset(Path(source))
-        path, count = _from_native(dataset, out, to, options, on_progress)
+        path, count = _from_native(dataset, out, to, options, on_progress, on_verify)
         return _conversion(source, path, kind, to, count)
     with storage_guard("make", out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +186,12 @@ def _to_native(
 
 
 def _from_native(
-    dataset: Dataset, out: Path, to: Format, options: ConvertOptions, on_progress: Callable[[int, int], None] | None
+    dataset: Dataset,
+    out: Path,
+    to: Format,
+    options: ConvertOptions,
+    on_progress: Callable[[int, int], None] | None,
+    on_verify: Callable[[int, int], None] | None = None,
 ) -> tuple[Path, int]:
     """Return what to open, and the number of episodes or samples."""
     if to == "legacy":
@@ -194,11 +202,12 @@ def _from_native(
             prefix=options.prefix or DEFAULT_PREFIX,
             dataset_id=options.catalogue,
             on_progress=on_progress,
+            on_verify=on_verify,
         )
         return path, len(open_legacy(path))
     from townlet_core.replay.minari import export_minari  # h5py and minari, of an extra
 
-    export_minari(dataset, out, dataset_id=options.minari_id, on_progress=on_progress)
+    export_minari(dataset, out, dataset_id=options.minari_id, on_progress=on_progress, on_verify=on_verify)
     return out, dataset.num_episodes
 
 

@@ -37,6 +37,7 @@ def curate(
     dry_run: bool = False,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     on_progress: Callable[[int, int], None] | None = None,
+    on_verify: Callable[[int, int], None] | None = None,
     filesystem: FileSystem = DISK,
 ) -> CurationReport:
     """Write a dataset of what passes, and return what was left out by which rule.
@@ -50,6 +51,7 @@ def curate(
         dry_run: write nothing.
         shard_bytes: of the new dataset.
         on_progress: called with (rows written, rows in all).
+        on_verify: called with (bytes verified, bytes in all) of each dataset before that.
         filesystem: the calls to make.
 
     Raises:
@@ -65,7 +67,7 @@ def curate(
     digest = None
     if not dry_run:
         for dataset in datasets:
-            dataset.require_intact()  # what is damaged must not get new digests
+            dataset.require_intact(on_verify)  # what is damaged must not get new digests
         _write(plan, out, on_progress, shard_bytes=shard_bytes, filesystem=filesystem)
         digest = Dataset(out).digest
     return plan.report(out, digest)

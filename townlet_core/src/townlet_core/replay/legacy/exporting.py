@@ -68,6 +68,7 @@ def export_legacy(
     prefix: str = DEFAULT_PREFIX,
     dataset_id: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    on_verify: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write a native dataset in the earlier format, and return the path of its manifest or catalogue.
 
@@ -83,6 +84,7 @@ def export_legacy(
         prefix: of the names of files.
         dataset_id: name in a catalogue with checksums; without it, none is written.
         on_progress: called with (episodes written, episodes to write).
+        on_verify: called with (bytes verified, bytes in all) before that.
 
     Raises:
         DatasetError: the dataset is damaged, or has not what the format needs.
@@ -90,6 +92,7 @@ def export_legacy(
         StorageError: the system refused a write.
     """
     exporter = _Exporter(dataset, prefix)
+    dataset.require_intact(on_verify)  # what is damaged must not get new digests
     writer = LegacyWriter(out, form=form, prefix=prefix, dataset_id=dataset_id)
     done = 0
     for number, pieces in enumerate(_samples(dataset)):

@@ -43,6 +43,7 @@ def export_minari(
     dataset_id: str | None = None,
     description: str = "",
     on_progress: Callable[[int, int], None] | None = None,
+    on_verify: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write a dataset as a Minari dataset that `minari.MinariDataset` reads, and `import_minari` takes back as it was.
 
@@ -56,12 +57,13 @@ def export_minari(
         dataset_id: `(namespace/)name-vN`; None makes one from the name of `out`.
         description: for people.
         on_progress: called with (episodes done, E).
+        on_verify: called with (bytes verified, bytes in all) before that.
 
     Returns:
         `out/data`.
 
     Raises:
-        DatasetError: the dataset has no final observations or no rewards, or names that HDF5 cannot have.
+        DatasetError: the dataset is damaged, has no final observations or no rewards, or names that HDF5 cannot have.
         UnavailableError: the extra `minari` is not installed.
         UsageError: something else is in `out`, or the id is none.
         StorageError: the system refused; there is no `out` then.
@@ -70,6 +72,7 @@ def export_minari(
     observation = _observation_space(dataset)
     if out.exists() and (not out.is_dir() or next(out.iterdir(), None) is not None):
         raise UsageError(f"{out} is not empty: choose another directory for the dataset")
+    dataset.require_intact(on_verify)  # what is damaged must not come back with new digests
     # Minari looks for the files of a relative path below that path.
     temporary = out.resolve().with_name(f".{out.name}.{os.getpid()}.tmp")
     with storage_guard("write", out):
