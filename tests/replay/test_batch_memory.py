@@ -73,8 +73,8 @@ def read(path, how):
 def test_a_dataset_larger_than_the_memory_that_is_allowed_is_read_whole(large):
     figures = json.loads(read(large, "as it is").stdout)
     assert figures["rows"] == NUM_EPISODES * MEGABYTE // 256
-    assert figures["anon"] < 48 * MEGABYTE
-    assert figures["peak"] < 80 * MEGABYTE
+    assert figures["anon"] < 32 * MEGABYTE
+    assert figures["peak"] < 48 * MEGABYTE
 
 
 def test_the_limit_would_not_let_it_be_loaded(large):

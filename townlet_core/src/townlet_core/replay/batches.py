@@ -187,8 +187,8 @@ class BatchReader:
             for name, window in self._window.items():
                 window[end : end + count] = self._source(name, shard)[first:last][wanted]
             end += count
-            for name in self._columns:
-                self._dataset.shards[shard].forget(name, first, last)
+            for name in self._columns:  # whole: a fault maps the pages around as well, which are other blocks'
+                self._dataset.shards[shard].forget(name)
             if self._are_many:
                 self._dataset.shards[shard].unmap()
         self._is_loaded = self._is_resident

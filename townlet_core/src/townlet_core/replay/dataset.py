@@ -212,12 +212,12 @@ class Shard:
             raise DatasetError(f"{path} cannot have the shape {shape}: {error}") from error
         return mapped, array
 
-    def forget(self, name: str, first: int = 0, last: int | None = None) -> None:
-        """Tell the system that rows [first, last) of a column will not be needed soon, so that it may take the memory.
+    def forget(self, name: str) -> None:
+        """Tell the system that a column will not be needed soon, so that it may take the memory.
 
-        Whole pages only; the rows can still be read, and then come from the file again.
+        The rows can still be read, and then come from the file again.
         """
-        self._advise("MADV_DONTNEED", name, first, last)
+        self._advise("MADV_DONTNEED", name, 0, None)
 
     def announce(self, name: str, first: int = 0, last: int | None = None) -> None:
         """Tell the system that rows [first, last) of a column will be needed soon, so that it may read them ahead."""
