@@ -48,8 +48,10 @@ def train(path, **fields):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     path = tmp_path_factory.mktemp("uninterrupted") / "run"
-    train(path)
-    return outcome(path)
+    result = train(path)
+    found = outcome(path)
+    assert found["record"]["agent_steps"] == result.agent_steps >= 50
+    return found
 
 
 @pytest.fixture
