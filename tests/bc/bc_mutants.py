@@ -31,6 +31,12 @@ STOPPED = "test_resume.py::test_a_run_that_was_stopped_ends_as_if_it_had_not_bee
 EARLY_STOP = "test_cloning.py::test_a_run_stops_when_the_held_out_loss_falls_no_more_and_keeps_the_best"
 
 MUTANTS = {
+    "a run goes on with whatever dataset": Mutant(
+        DEMONSTRATIONS,
+        "if recorded != dataset.digest:",
+        "if False:",
+        "test_resume.py::test_a_dataset_that_has_grown_meanwhile_is_refused_and_both_digests_are_named",
+    ),
     "illegal actions keep their logits": Mutant(
         CLOSED_FORM, "np.copyto(shifted, MASK_FILL, where=~legal)", "pass", BY_HAND
     ),

@@ -105,6 +105,32 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, dataset):
         train_once(context, resume=True)
 
 
+def test_a_dataset_that_has_grown_meanwhile_is_refused_and_both_digests_are_named(tmp_path):
+    grown = demonstrations(tmp_path / "grown", 13)
+    before = demonstrations(tmp_path / "d", 12)
+    context = context_for(tmp_path / "run", before.path, num_epochs=3)
+    with pytest.raises(RunInterrupted):
+        train_once(context, stop=StopAfter(40))
+    before.path.rename(tmp_path / "kept")
+    grown.path.rename(before.path)
+    told = rf"d has changed since .*{grown.digest[:12]} now, {before.digest[:12]} in .*former contents, or begin a new"
+    with pytest.raises(CheckpointError, match=told):
+        train_once(context, resume=True)
+    before.path.rename(tmp_path / "grown")
+    (tmp_path / "kept").rename(before.path)
+    assert train_once(context, resume=True).dataset_digest == before.digest
+
+
+def test_a_checkpoint_that_does_not_say_which_dataset_is_refused(tmp_path, dataset):
+    context = context_for(tmp_path / "run", dataset.path, num_epochs=1)
+    train_once(context)
+    store = context.run.checkpoints()
+    loaded = store.load_newest()
+    store.save(loaded.step, {name: data for name, data in loaded.files.items() if name != "dataset.sha256"})
+    with pytest.raises(CheckpointError, match=r"it has no dataset\.sha256"):
+        train_once(context, resume=True)
+
+
 def test_a_checkpoint_is_due_after_so_many_steps_within_a_pass_and_so_many_passes(tmp_path, dataset, monkeypatch):
     from townlet_core.checkpoint.store import CheckpointStore
 

@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from townlet_core.checkpoint.atomic import delete_tree
-from townlet_core.errors import ConfigError, DatasetError, TownletWarning, UsageError
+from townlet_core.errors import CheckpointError, ConfigError, DatasetError, TownletWarning, UsageError
 from townlet_core.policy.inputs import empty_normalizer
 from townlet_core.replay.batches import BatchReader
 from townlet_core.replay.dataset import Dataset, is_dataset
@@ -19,6 +19,7 @@ from townlet_strategies_bc.held_out import split_episodes
 from townlet_strategies_bc.returns import MappedReturns, mapped_returns
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from townlet_core.arrays import Array
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from townlet_strategies_bc.settings import BCSettings
 
 DATA_DIR = "data"
+DATASET_FILE = "dataset.sha256"
+"""File of a checkpoint: the digest of the dataset that the run learns from."""
 ROWS_TO_MEASURE = 1024
 _ROWS_OF_MOMENTS = 4096
 
@@ -66,6 +69,27 @@ def _imported(path: Path, run: RunDirectory | None) -> Dataset:
     if target.exists():
         delete_tree(target, filesystem=run.filesystem)
     return import_legacy(path, target)
+
+
+def require_same_dataset(dataset: Dataset, files: Mapping[str, bytes], *, where: str) -> None:
+    """Check that a run goes on with the dataset that it began with: another one has another split.
+
+    Args:
+        dataset: what is there now.
+        files: those of the checkpoint.
+        where: the checkpoint's name.
+
+    Raises:
+        CheckpointError: the checkpoint is of another dataset, or does not say of which.
+    """
+    recorded = files.get(DATASET_FILE, b"").decode(errors="replace").strip()
+    if not recorded:
+        raise CheckpointError(f"{where} does not belong to this run: it has no {DATASET_FILE}")
+    if recorded != dataset.digest:
+        raise CheckpointError(
+            f"{dataset.path} has changed since this run began (sha256 {dataset.digest[:12]} now, {recorded[:12]} in "
+            f"{where}): give it its former contents, or begin a new run without --resume"
+        )
 
 
 class Demonstrations:

@@ -20,7 +20,12 @@ from townlet_core.policy.beginning import EARLIER_STAGE, chosen_spec, spec_of_se
 from townlet_core.torch.device import limited_threads, resolve_device
 from townlet_strategies_bc.batch import BatchMaker
 from townlet_strategies_bc.ceiling import accuracy_ceiling
-from townlet_strategies_bc.demonstrations import Demonstrations, open_demonstrations
+from townlet_strategies_bc.demonstrations import (
+    DATASET_FILE,
+    Demonstrations,
+    open_demonstrations,
+    require_same_dataset,
+)
 from townlet_strategies_bc.gate import decide, describe_degenerate
 from townlet_strategies_bc.labels import balanced_weights, read_labels
 from townlet_strategies_bc.learner import Learner
@@ -52,6 +57,7 @@ class BCStrategy:
             ConfigError: no dataset is named, or a setting does not fit the actions or `context.initial_policy`.
             MissingInputError: there is no dataset.
             DatasetError: it is damaged, too small, or its labels are not of its own action space.
+            CheckpointError: what is resumed learned from another dataset.
             ArtefactError: `context.initial_policy` sees or decides something else than the dataset has.
         """
         name = context.strategy_name
@@ -74,6 +80,8 @@ class _Run:
         self.checkpoints = None if context.run is None else context.run.checkpoints(keep)
         self.loaded = self._newest_checkpoint() if context.resume else None
         dataset = open_demonstrations(settings.dataset, context.run)
+        if self.loaded is not None:
+            require_same_dataset(dataset, self.loaded.files, where=str(self.loaded.path))
         spec = chosen_spec(
             spec_of_settings(dataset.manifest.observation_spaces, dataset.manifest.action_space, settings),
             settings,
@@ -229,7 +237,7 @@ class _Run:
         self.learner.updater.totals()  # raises where a sum of the pass is not finite
         self.learner.publish()
         self.learner.state.telemetry_offset = 0 if telemetry is None else telemetry.sync()
-        files = self.learner.checkpoint()
+        files = self.learner.checkpoint() | {DATASET_FILE: f"{self.data.dataset.digest}\n".encode()}
         for name, record in ((RECORD_FILE, self.record), (BEST_FILE, self.best)):
             if record is not None:
                 files[name] = record.model_dump_json(indent=1).encode()
