@@ -19,12 +19,13 @@ _NUMBER = 7
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its title, the fields of which it shows the first that is there, and how."""
+    """A column: its title, the fields of which it shows the first that is there, how, and whether it may go."""
 
     title: str
     fields: tuple[str, ...]
     width: int = _NUMBER
     form: Callable[[float | None], str] = short_number
+    optional: bool = False
 
     def cell(self, record: TelemetryRecord) -> str:
         """Return the text for a record."""
@@ -42,7 +43,7 @@ def _yes(value: float | None) -> str:
 
 _EPOCH = Column("EPOCH", ("epoch",), 5)
 _GRAD = Column("GRAD", ("grad_norm",))
-_EVENTS = Column("CONFL", ("queue_conflict_events",), 5, short_count)
+_EVENTS = Column("CONFL", ("queue_conflict_events",), 5, short_count, optional=True)
 _PPO = (
     _EPOCH,
     Column("STEPS", ("agent_steps", "transitions"), 5, short_count),
@@ -60,15 +61,15 @@ _BC = (
     _EPOCH,
     Column("ROWS", ("agent_steps",), 5, short_count),
     Column("LOSS", ("loss",)),
-    Column("VALUE", ("loss_value",)),
-    Column("TRAIN", ("train_accuracy",), 5, _five),
-    Column("HELD", ("accuracy",), 5, _five),
-    Column("NLL", ("nll",)),
-    Column("ECE", ("ece",), 5, _five),
-    Column("MAE", ("mean_absolute_error",)),
+    Column("VALUE", ("loss_value",), optional=True),
+    Column("TRAIN", ("train_accuracy",), 5, _five, optional=True),
+    Column("HELD", ("accuracy",), 5, _five, optional=True),
+    Column("NLL", ("nll",), optional=True),
+    Column("ECE", ("ece",), 5, _five, optional=True),
+    Column("MAE", ("mean_absolute_error",), optional=True),
     _GRAD,
-    Column("LR", ("lr",)),
-    Column("BEST", ("is_best",), 4, _yes),
+    Column("LR", ("lr",), optional=True),
+    Column("BEST", ("is_best",), 4, _yes, optional=True),
 )
 
 
@@ -98,11 +99,10 @@ def _columns(record: TelemetryRecord, alike: Sequence[TelemetryRecord]) -> tuple
     if record.model.algorithm == "other":
         return _columns_of_other(record)
     columns = _PPO if record.model.algorithm == "ppo" else _BC
-    always = {"EPOCH", "STEPS", "ROWS", "RETURN", "LOSS", "POLICY", "VALUE", "KL", "CLIP", "ENTROPY", "GRAD"}
     return tuple(
         column
         for column in columns
-        if column.title in always or any(column.cell(other).strip() not in ("-", "") for other in alike)
+        if not column.optional or any(column.cell(other).strip() not in ("-", "") for other in alike)
     )
 
 

@@ -16,6 +16,7 @@ from townlet_core.tracking.telemetry_record import parse_record
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from townlet_core.tracking.telemetry_record import TelemetryRecord
 
@@ -24,7 +25,8 @@ MAX_LINE_BYTES = 1 << 20
 
 def telemetry_path(path: Path) -> Path:
     """Return the telemetry file that is meant: `path` itself, or the one in it if it is a directory."""
-    return path / TELEMETRY_NAME if path.is_dir() else path
+    with storage_guard("look at", path):
+        return path / TELEMETRY_NAME if path.is_dir() else path
 
 
 def read_telemetry(path: Path) -> Iterator[TelemetryRecord]:
@@ -95,9 +97,10 @@ class TelemetryTail:
 
         A file that has vanished is waited for: it may come back as it was.
         """
-        if not self.exists():
+        file = self._opened()
+        if file is None:
             return False
-        with storage_guard("read", self.path), self.path.open("rb") as file:
+        with storage_guard("read", self.path), file:
             file.seek(self._offset - len(self._last))
             if file.read(len(self._last)) == self._last:
                 return False
@@ -111,9 +114,10 @@ class TelemetryTail:
             DataError: a line is damaged.
             StorageError: the system refused.
         """
-        if not self.exists():
+        file = self._opened()
+        if file is None:
             return
-        with storage_guard("read", self.path), self.path.open("rb") as file:
+        with storage_guard("read", self.path), file:
             file.seek(self._offset)
             while (data := file.readline(MAX_LINE_BYTES + 1)).endswith(b"\n"):
                 self._offset += len(data)
@@ -137,3 +141,12 @@ class TelemetryTail:
             return None
         self.unfinished = b""
         return record
+
+    def _opened(self) -> BinaryIO | None:
+        if not self.exists():
+            return None
+        with storage_guard("read", self.path):
+            try:
+                return self.path.open("rb")
+            except FileNotFoundError:  # it has vanished since
+                return None
