@@ -232,7 +232,7 @@ def test_the_command_prints_tables_that_fit_a_terminal(tmp_path, capsys):
     dataset = write_dataset(tmp_path / "d", events=make_events())
     assert main(["replay", "summary", str(dataset.path)]) == 0
     out = capsys.readouterr().out
-    assert "6 episodes in 3 groups, 36 agent-steps" in out
+    assert "6 episodes of 3 world-episodes, 36 agent-steps" in out
     assert "source     scripted in town/quiet: 6 episodes, 36 agent-steps" in out
     assert "entropy 1.386 nats of at most 1.386; 4.0 allowed at a time" in out
     assert max(map(len, out.replace(str(tmp_path), "").splitlines())) <= 80
@@ -292,3 +292,33 @@ def test_the_command_ends_with_66_without_a_dataset_and_with_65_for_a_damaged_on
 def test_an_unknown_subcommand_is_told_with_the_closest(tmp_path, capsys):
     assert main(["replay", "sumary"]) == 64
     assert "did you mean 'summary'?" in capsys.readouterr().err
+
+
+def test_actions_outside_the_space_are_told_and_not_left_out_in_silence(tmp_path, capsys):
+    good = make_trajectory(4, rows={"actions": np.array([0, 1, 2, 3])})
+    bad = make_trajectory(4, content=1, rows={"actions": np.array([0, 9, -1, 3])})
+    dataset = write_dataset(tmp_path / "d", [good, bad])
+    assert summarise(dataset).impossible_actions == 2
+    assert main(["replay", "summary", str(dataset.path)]) == 0
+    assert "2 actions outside the action space, counted nowhere above" in capsys.readouterr().out
+    assert summarise(write_dataset(tmp_path / "e", [good])).impossible_actions == 0
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_summary_says_that_it_has_not_verified(tmp_path, capsys, complete):
+    dataset = write_dataset(tmp_path / "d", complete=complete)
+    assert main(["replay", "summary", str(dataset.path)]) == 0
+    assert "; not verified (townlet replay validate)" in capsys.readouterr().out
+
+
+def test_the_summary_says_what_was_observed(tmp_path, capsys):
+    hybrid = SCRIPT.model_copy(update={"environment_config": {"town": {"variant": "hybrid"}}})
+    named = write_dataset(tmp_path / "d", sources=[hybrid])
+    assert summarise(named).observations == {"observation.features": (3,), "observation.map": (2, 3, 3)}
+    assert main(["replay", "summary", str(named.path)]) == 0
+    assert "observed   variant hybrid: features 3, map 2 x 3 x 3\n" in capsys.readouterr().out
+    for number, config in enumerate(({}, {"town": 3}, {"town": {"variant": 3}})):
+        other = SCRIPT.model_copy(update={"environment_config": config})
+        unnamed = write_dataset(tmp_path / str(number), sources=[other])
+        assert main(["replay", "summary", str(unnamed.path)]) == 0
+        assert "observed   features 3, map 2 x 3 x 3\n" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 12
 _NAME_WIDTH = 20
+_WIDTH = 69
 _NUMBERS = ("MEAN", "DEVIATION", "MIN", "MAX")
 
 
@@ -63,13 +65,14 @@ def _lines(summary: DatasetSummary, features: str) -> Iterator[str]:
 
 
 def _facts(summary: DatasetSummary) -> Iterator[str]:
-    contents = f"{count(summary.episodes, 'episode')} in {count(summary.groups, 'group')}"
+    contents = f"{count(summary.episodes, 'episode')} of {count(summary.groups, 'world-episode')}"
+    state = "complete" if summary.complete else "not complete: its writer did not come to the end"
     facts = [
         ("dataset", printable(summary.path)),
         ("digest", f"sha256 {summary.digest[:12]}"),
         ("contents", f"{contents}, {count(summary.agent_steps, 'agent-step')}"),
         ("size", f"{size(summary.bytes)} in {count(summary.shards, 'shard')}"),
-        ("state", "complete" if summary.complete else "not complete: its writer did not come to the end"),
+        ("state", f"{state}; not verified (townlet replay validate)"),
     ]
     for source in summary.sources:
         who = source.policy or source.kind
@@ -77,6 +80,9 @@ def _facts(summary: DatasetSummary) -> Iterator[str]:
         place = "/".join(filter(None, (source.environment, source.scenario))) or "unknown"
         text = f"{printable(who)}{digest} in {printable(place)}: {_part(source)}"
         facts.append(("source", text))
+    variants = " or ".join(sorted({f"variant {printable(one.variant)}" for one in summary.sources if one.variant}))
+    shapes = ", ".join(_shape(name, shape) for name, shape in summary.observations.items())
+    facts += [("observed", line) for line in wrap(f"{variants}: {shapes}".removeprefix(": "), _WIDTH)]
     if set(summary.splits) != {""}:
         facts += [("split", f"{printable(name) or 'none'}: {_part(part)}") for name, part in summary.splits.items()]
     facts += [("tag", f"{printable(name)}: {_part(part)}") for name, part in summary.tags.items()]
@@ -85,6 +91,11 @@ def _facts(summary: DatasetSummary) -> Iterator[str]:
     facts.append(("endings", ", ".join(f"{number_of:,} {ending}" for ending, number_of in summary.endings.items())))
     for name, text in facts:
         yield f"{name:<10} {text}"
+
+
+def _shape(name: str, shape: tuple[int, ...]) -> str:
+    size_of = " x ".join(map(str, shape)) or "a number"
+    return f"{printable(name).removeprefix('observation.')} {size_of}"
 
 
 def _part(part: PartCount) -> str:
@@ -134,6 +145,9 @@ def _actions(summary: DatasetSummary) -> Iterator[str]:
     bound = "" if most is None else f" of at most {most:.3f}"
     allowed = "" if summary.allowed_actions is None else f"; {summary.allowed_actions:.1f} allowed at a time"
     yield f"entropy {number(summary.action_entropy)} nats{bound}{allowed}"
+    if summary.impossible_actions:
+        what = count(summary.impossible_actions, "action")
+        yield f"{what} outside the action space, counted nowhere above: see 'townlet replay validate'"
 
 
 def _features(summary: DatasetSummary, *, show_all: bool) -> Iterator[str]:

@@ -71,6 +71,7 @@ class SourceCount(PartCount):
     kind: str = Field(description="capture, training or import.")
     environment: str = Field(description="Name of the environment; empty if unknown.")
     scenario: str = Field(description="Name of the scenario; empty if there is none.")
+    variant: str = Field(description="What the town lets agents observe; empty elsewhere.")
     policy: str = Field(description="Who acted; empty if unknown.")
     policy_digest: str = Field(description="Digest of the artefact that acted; empty for a script.")
     deterministic: bool | None = Field(description="Whether the most likely action was always taken.")
@@ -95,6 +96,7 @@ class DatasetSummary(ResultBase):
     episodes: int = Field(ge=0, description="Episodes: one agent's, from its first step to its last.")
     groups: int = Field(ge=0, description="World-episodes that they are parts of.")
     agent_steps: int = Field(ge=0, description="Rows.")
+    observations: dict[str, tuple[int, ...]] = Field(description="Shape of each observation; () for a number.")
     bytes: int = Field(ge=0, description="Size of all shards.")
     shards: int = Field(ge=1, description="Shards.")
     rejected: int = Field(ge=0, description="Episodes that a curator has rejected: kept, and not trained on.")
@@ -106,6 +108,9 @@ class DatasetSummary(ResultBase):
     returns: Quartiles = Field(description="Sums of rewards of the episodes.")
     rewards: Spread = Field(description="Rewards of the rows.")
     actions: tuple[ActionShare, ...] = Field(description="Choices of a categorical action; empty for a continuous one.")
+    impossible_actions: int = Field(
+        ge=0, description="Choices that are none of the action space, which `actions` leaves out."
+    )
     action_entropy: float | None = Field(description="Entropy of the choices [nats], mean over components.")
     action_values: tuple[ColumnSpread, ...] = Field(description="Entries of a continuous action.")
     allowed_actions: float | None = Field(description="Choices that a mask allows, mean over rows; None without masks.")

@@ -28,7 +28,7 @@ def component_sizes(space: Space) -> Array:
 
 
 class ActionCounts:
-    """Counts choices and masks that pass by; choices that are none are not counted.
+    """Counts choices and masks that pass by.
 
     Args:
         space: the action space.
@@ -36,6 +36,7 @@ class ActionCounts:
     Attributes:
         taken: (K,) int64.
         allowed: (K,) int64, of the rows with a mask.
+        impossible: choices that are none, which `taken` leaves out.
         num_rows: rows counted.
         num_masks: masks counted.
     """
@@ -45,7 +46,7 @@ class ActionCounts:
         self.offsets = np.cumsum(self.sizes) - self.sizes
         self.num_choices = action_count(space)
         self.taken, self.allowed = np.zeros(self.num_choices, np.int64), np.zeros(self.num_choices, np.int64)
-        self.num_rows = self.num_masks = 0
+        self.impossible = self.num_rows = self.num_masks = 0
 
     def add(self, actions: Array) -> None:
         """Take in actions (R,) or (R, components), whole numbers."""
@@ -54,6 +55,7 @@ class ActionCounts:
         for column, (size, offset) in enumerate(zip(self.sizes, self.offsets, strict=True)):
             choices = columns[:, column]
             inside = choices[(choices >= 0) & (choices < size)].astype(np.int64)
+            self.impossible += len(choices) - len(inside)
             self.taken[offset : offset + size] += np.bincount(inside, minlength=size)
 
     def add_masks(self, masks: Array) -> None:

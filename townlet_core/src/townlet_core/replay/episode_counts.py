@@ -70,7 +70,15 @@ class EpisodeCounts:
             kind=source.kind,
             environment=source.environment,
             scenario=source.scenario,
+            variant=_variant(source),
             policy=source.policy,
             policy_digest=source.policy_digest,
             deterministic=source.deterministic,
         )
+
+
+def _variant(source: Source) -> str:
+    """Return which observations of the town were recorded; an empty string where the source does not say."""
+    town = source.environment_config.get("town")
+    variant = town.get("variant") if isinstance(town, dict) and source.environment == "town" else None
+    return variant if isinstance(variant, str) else ""
