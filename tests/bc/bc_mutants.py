@@ -31,6 +31,18 @@ STOPPED = "test_resume.py::test_a_run_that_was_stopped_ends_as_if_it_had_not_bee
 EARLY_STOP = "test_cloning.py::test_a_run_stops_when_the_held_out_loss_falls_no_more_and_keeps_the_best"
 
 MUTANTS = {
+    "a handful of rows passes the gate": Mutant(
+        GATE,
+        "if measured.rows < settings.min_held_out_rows:",
+        "if False:",
+        "test_labels.py::test_the_gate_is_not_passed_on_a_handful_of_rows",
+    ),
+    "a policy without eyes passes the gate": Mutant(
+        GATE,
+        "accuracy <= measured.majority_share",
+        "accuracy < measured.majority_share",
+        "test_labels.py::test_the_gate_is_not_passed_by_what_a_policy_without_eyes_reaches",
+    ),
     "a run goes on with whatever dataset": Mutant(
         DEMONSTRATIONS,
         "if recorded != dataset.digest:",

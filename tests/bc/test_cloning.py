@@ -107,6 +107,8 @@ def test_a_run_stops_when_the_held_out_loss_falls_no_more_and_keeps_the_best(tmp
     assert result.policy_digest == cloned.records[1]["policy_digest"] != cloned.records[4]["policy_digest"]
     assert digest_of(cloned.artefact) == result.policy_digest
     assert result.loss == cloned.records[1]["loss"]
+    assert result.agent_steps == cloned.records[1]["agent_steps"]
+    assert result.agent_steps_done == cloned.records[4]["agent_steps"]
 
 
 def test_the_last_weights_are_in_the_checkpoint_beside_the_best(tmp_path, monkeypatch):
@@ -181,8 +183,13 @@ def test_the_ceiling_stands_beside_the_accuracy_and_explains_a_gate_that_cannot_
     assert result.accuracy_ceiling == pytest.approx(0.8)
     assert result.accuracy == pytest.approx(0.8)
     assert (result.ceiling_rows, result.ceiling_repeated_share) == (100, 1.0)
-    assert result.gate_passed is False
+    assert (result.gate_passed, result.held_out_majority_share) == (False, 0.8)
     assert "allow 0.8000 at most" in result.gate_reason
+
+
+def test_where_no_observation_occurs_twice_no_ceiling_is_claimed(tmp_path):
+    result = clone(tmp_path / "run", demonstrations(tmp_path / "d").path, num_epochs=1).result
+    assert (result.accuracy_ceiling, result.ceiling_repeated_share, result.ceiling_rows) == (None, 0.0, 50)
 
 
 # -- masks, weights, values, other action spaces ----------------------------------------------------------------------

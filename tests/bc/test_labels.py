@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from townlet_core.errors import DatasetError
 from townlet_core.policy.heads import ActionHead
 from townlet_strategies_bc.ceiling import _ceiling, accuracy_ceiling, hash_rows
-from townlet_strategies_bc.gate import decide
+from townlet_strategies_bc.gate import Measured, decide
 from townlet_strategies_bc.labels import Labels, balanced_weights, read_labels
 from townlet_strategies_bc.settings import BCSettings
 
@@ -175,7 +175,35 @@ GOOD = Labels(np.array([5, 5]), 2, 0.5, constant=False)
     ],
 )
 def test_the_gate_asks_for_accuracy_by_labels_that_are_not_degenerate(accuracy, labels, settings_fields, passed, told):
-    gate = decide(accuracy, labels, None, BCSettings(**settings_fields))
+    gate = decide(Measured(accuracy, 200, 2, 0.5), labels, None, BCSettings(**settings_fields))
     assert gate.passed is passed
     assert told in gate.reason
     assert bool(gate.reason) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups", "settings_fields", "told"),
+    [
+        (
+            10,
+            1,
+            {},
+            "only 10 held-out rows in 1 world-episode: too few to tell (strategies.bc.min_held_out_rows is 200)",
+        ),
+        (199, 3, {}, "only 199 held-out rows in 3 world-episodes"),
+        (200, 1, {}, ""),
+        (10, 1, {"min_held_out_rows": 10}, ""),
+        (1, 1, {"min_held_out_rows": 0}, ""),
+    ],
+)
+def test_the_gate_is_not_passed_on_a_handful_of_rows(rows, groups, settings_fields, told):
+    gate = decide(Measured(1.0, rows, groups, 0.5), GOOD, None, BCSettings(**settings_fields))
+    assert gate.passed is (not told)
+    assert told in gate.reason
+
+
+@pytest.mark.parametrize(("majority_share", "passed"), [(0.94, True), (0.95, False), (0.96, False)])
+def test_the_gate_is_not_passed_by_what_a_policy_without_eyes_reaches(majority_share, passed):
+    gate = decide(Measured(0.95, 1000, 4, majority_share), GOOD, None, BCSettings())
+    assert gate.passed is passed
+    assert ("the most frequent action alone" in gate.reason) is not passed

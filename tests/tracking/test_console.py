@@ -43,14 +43,14 @@ def test_the_mode_or_the_stream_chooses_the_form(mode, stream, expected):
 def test_a_line_says_what_there_is_to_say():
     fields = {"steps_per_sec": 8000.4, "episode_return_mean": 123.456, "explained_variance": 0.5, "kl_k3": 0.01}
     assert describe_progress(record(25_000, **fields)) == (
-        "25,000/100,000 25% | 8,000 steps/s | return 123.5 | 0:09 left | explained variance 0.50 | KL 0.0100"
+        "25,000/100,000 25% | return 123.5 | 0:09 left | 8,000 steps/s | explained variance 0.50 | KL 0.0100"
     )
 
 
 def test_a_pass_over_demonstrations_is_described_by_what_matters_there():
     fields = {"samples_per_sec": 5000.0, "epoch": 3, "num_epochs": 12, "accuracy": 0.91234, "loss": 0.25}
     assert describe_progress(record(25_000, **fields)) == (
-        "25,000/100,000 25% | 5,000 samples/s | pass 3 | held-out accuracy 0.9123 | loss 0.25 | 0:15 left"
+        "25,000/100,000 25% | pass 3 | acc 0.912 | loss 0.25 | 0:15 left | 5,000 samples/s"
     )
 
 
@@ -72,7 +72,7 @@ def test_what_is_unknown_is_left_out():
 )
 def test_the_time_left_is_written_as_a_clock(seconds, expected):
     line = describe_progress({"agent_steps": 0, "total_steps": seconds, "steps_per_sec": 1.0})
-    assert line.endswith(f"{expected} left")
+    assert f"| {expected} left |" in line
 
 
 def test_a_short_run_writes_a_line_for_each_tenth_and_the_last():
@@ -109,6 +109,16 @@ def test_a_terminal_gets_one_live_line_and_messages_above_it():
     assert "1,000/100,000" in text
     assert "checkpoint [bold]saved[/bold]\n" in text.replace("\x1b[2K", "")
     assert text.rstrip().count("\n") < 4
+
+
+def test_a_terminal_of_80_columns_shows_accuracy_loss_and_the_time_left(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    console = RichConsole(stream, clock=Clock())
+    fields = {"samples_per_sec": 512_345.0, "epoch": 18, "num_epochs": 60, "accuracy": 0.8942, "loss": 0.15512}
+    console.log({"agent_steps": 428_544, "total_steps": 1_428_480, **fields})
+    console.close()
+    assert "pass 18 | acc 0.894 | loss 0.155 | 0:02 left" in stream.getvalue()
 
 
 def test_a_live_line_is_not_redrawn_more_than_ten_times_a_second():

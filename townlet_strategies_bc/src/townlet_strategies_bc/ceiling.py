@@ -3,7 +3,7 @@
 Where a demonstrator was seen to do different things in situations that look the same to the policy, no policy can be
 right in all of them: the best one takes the most frequent label of each observation (with its action mask). The
 ceiling is the share of rows that this one gets right. It is an upper bound: where few observations occur twice, hardly
-any disagreement can be seen.
+any disagreement can be seen, and where none does, nothing is known.
 
 Rows are compared by 64-bit hashes of their bytes, 16 bytes each. Beyond `MAX_ROWS` the rows of an even part of the
 observations are looked at, chosen by the hash, so that memory is bounded.

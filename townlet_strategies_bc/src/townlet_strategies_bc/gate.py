@@ -1,4 +1,9 @@
-"""The gate of a cloned policy: held-out accuracy against a threshold, and never by labels that hardly differ."""
+"""The gate of a cloned policy: held-out accuracy against a threshold, by labels that can tell, and enough of them.
+
+Three things are asked for: the accuracy; `min_held_out_rows`, because with few rows luck is enough; and more than the most
+frequent action alone would reach, because that takes no eyes. Rows of one episode resemble each other, so an interval
+that counts them as independent would claim too much, and none is made up.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +29,33 @@ class Gate:
     reason: str = ""
 
 
-def decide(accuracy: float | None, labels: Labels, ceiling: Ceiling | None, settings: BCSettings) -> Gate:
-    """Return the verdict on a policy of this held-out accuracy."""
-    threshold = settings.accuracy_threshold
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured on held-out rows.
+
+    Attributes:
+        accuracy: None where nothing was held out, and for continuous actions.
+        rows: how many.
+        groups: world-episodes that they are of.
+        majority_share: share of their most frequent action; of several choices, the smallest. None like `accuracy`.
+    """
+
+    accuracy: float | None
+    rows: int
+    groups: int
+    majority_share: float | None
+
+
+def decide(measured: Measured, labels: Labels, ceiling: Ceiling | None, settings: BCSettings) -> Gate:
+    """Return the verdict.
+
+    Args:
+        measured: what was measured.
+        labels: those of the training rows.
+        ceiling: what the held-out labels allow.
+        settings: what is asked for.
+    """
+    accuracy, threshold = measured.accuracy, settings.accuracy_threshold
     if threshold is None:
         return Gate(passed=None, reason="no gate: strategies.bc.accuracy_threshold is null")
     if labels.are_degenerate(settings.degenerate_share):
@@ -36,12 +65,25 @@ def decide(accuracy: float | None, labels: Labels, ceiling: Ceiling | None, sett
         return Gate(
             passed=None, reason="continuous actions have no accuracy" if is_gaussian else "nothing was held out"
         )
-    if accuracy >= threshold:
-        return Gate(passed=True)
-    reason = f"held-out accuracy {accuracy:.4f} is below {threshold:g}"
-    if ceiling is not None and ceiling.accuracy < threshold:
-        reason += f", and the recorded labels allow {ceiling.accuracy:.4f} at most"
-    return Gate(passed=False, reason=reason)
+    if accuracy < threshold:
+        reason = f"held-out accuracy {accuracy:.4f} is below {threshold:g}"
+        if ceiling is not None and ceiling.accuracy < threshold:
+            reason += f", and the recorded labels allow {ceiling.accuracy:.4f} at most"
+        return Gate(passed=False, reason=reason)
+    if measured.rows < settings.min_held_out_rows:
+        episodes = "1 world-episode" if measured.groups == 1 else f"{measured.groups:,} world-episodes"
+        return Gate(
+            passed=False,
+            reason=f"only {measured.rows:,} held-out rows in {episodes}: too few to tell "
+            f"(strategies.bc.min_held_out_rows is {settings.min_held_out_rows:,})",
+        )
+    if measured.majority_share is not None and accuracy <= measured.majority_share:
+        return Gate(
+            passed=False,
+            reason=f"held-out accuracy {accuracy:.4f} is no more than the most frequent action alone reaches there "
+            f"({measured.majority_share:.4f})",
+        )
+    return Gate(passed=True)
 
 
 def describe_degenerate(labels: Labels) -> str:

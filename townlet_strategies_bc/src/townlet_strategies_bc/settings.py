@@ -63,6 +63,12 @@ class BCSettings(NetworkSettings):
     accuracy_threshold: float | None = Field(
         default=0.9, ge=0, le=1, description="Held-out accuracy that the gate asks for; null = no gate. [1]"
     )
+    min_held_out_rows: int = Field(
+        default=200,
+        ge=0,
+        le=1_000_000_000,
+        description="Held-out rows without which no gate is passed, whatever the accuracy. [rows]",
+    )
     degenerate_share: float = Field(
         default=0.99,
         gt=0,

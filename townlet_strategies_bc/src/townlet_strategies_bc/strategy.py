@@ -26,7 +26,7 @@ from townlet_strategies_bc.demonstrations import (
     open_demonstrations,
     require_same_dataset,
 )
-from townlet_strategies_bc.gate import decide, describe_degenerate
+from townlet_strategies_bc.gate import Measured, decide, describe_degenerate
 from townlet_strategies_bc.labels import balanced_weights, read_labels
 from townlet_strategies_bc.learner import Learner
 from townlet_strategies_bc.loss import LossTerms
@@ -94,8 +94,9 @@ class _Run:
         directory = None if context.run is None else context.run.path
         self.data = Demonstrations(dataset, spec.head, settings, seed=context.seed, directory=directory)
         self.labels = read_labels(dataset, spec.head, self.data.split.train)
+        self.held_out_labels = None
         if self.is_measured:
-            read_labels(dataset, spec.head, self.data.split.held_out)  # those have to be legal too
+            self.held_out_labels = read_labels(dataset, spec.head, self.data.split.held_out)
         self.learner = self._learner(spec)
         self.batches = BatchMaker(spec, self.learner.normalizer, joined=spec.encoder.name == "flatten")
         self.names = output_names(spec.head, dataset.manifest.action_names)
@@ -272,7 +273,10 @@ class _Run:
             )
         has_ceiling = self.is_measured and bool(artefact.spec.head.counts)
         ceiling = accuracy_ceiling(data.dataset, data.split.held_out) if has_ceiling else None
-        gate = decide(record.accuracy, self.labels, ceiling, settings)
+        labels, held_out = self.labels, self.held_out_labels
+        majority_share = None if held_out is None else held_out.majority_share
+        measured = Measured(record.accuracy, data.num_held_out_rows, data.split.num_held_out_groups, majority_share)
+        gate = decide(measured, labels, ceiling, settings)
         rollout = score(
             context,
             artefact,
@@ -283,13 +287,14 @@ class _Run:
         return BCTrainingResultDTO(
             **record.model_dump(),
             **rollout.model_dump(),
-            **label_fields(self.labels, ceiling, degenerate_share=settings.degenerate_share).model_dump(),
+            **label_fields(labels, held_out, ceiling, degenerate_share=settings.degenerate_share).model_dump(),
             strategy=context.strategy_name,
             duration_sec=context.clock.monotonic() - self.begin,
             artefact=reference,
             manifest=str(settings.dataset),
             dataset_digest=data.dataset.digest,
             num_epochs_done=state.epoch,
+            agent_steps_done=state.samples,
             stop_reason="epochs" if state.epoch >= settings.num_epochs else "patience",
             num_train_rows=data.train.num_rows,
             num_held_out_rows=data.num_held_out_rows,

@@ -45,13 +45,16 @@ def pass_record(
     )
 
 
-def label_fields(labels: Labels, ceiling: Ceiling | None, *, degenerate_share: float) -> LabelFields:
-    """Return what a result says about the labels."""
+def label_fields(
+    labels: Labels, held_out: Labels | None, ceiling: Ceiling | None, *, degenerate_share: float
+) -> LabelFields:
+    """Return what a result says about the labels: those of the training rows, and the held-out ones."""
     return LabelFields(
         num_actions_seen=labels.num_seen,
         label_majority_share=labels.majority_share,
+        held_out_majority_share=None if held_out is None else held_out.majority_share,
         labels_degenerate=labels.are_degenerate(degenerate_share),
-        accuracy_ceiling=None if ceiling is None else ceiling.accuracy,
+        accuracy_ceiling=None if ceiling is None or ceiling.repeated_share == 0 else ceiling.accuracy,
         ceiling_rows=0 if ceiling is None else ceiling.rows,
         ceiling_repeated_share=None if ceiling is None else ceiling.repeated_share,
     )

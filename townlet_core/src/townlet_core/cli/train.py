@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from townlet_core.dto.base import TrainingResultBase
     from townlet_core.runs.layout import RunDirectory
 
+_LITTLE = 0.05
+"""Share of repeated observations below which the ceiling of the labels says next to nothing."""
 _PATH = click.Path(path_type=Path)
 
 
@@ -105,10 +107,10 @@ def _cloning(data: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what there is to say about a cloned policy; nothing about others."""
     lines = []
     if data.get("accuracy") is not None:
-        text = f"{data['accuracy']:.4f} on held-out world-episodes"
-        if data.get("accuracy_ceiling") is not None:
-            text += f"; the labels allow {data['accuracy_ceiling']:.4f}"
-        lines.append(("accuracy", text))
+        groups = data["num_held_out_groups"]
+        text = f"{data['accuracy']:.4f} on {data['num_held_out_rows']:,} held-out rows of {groups:,} world-episode"
+        lines.append(("accuracy", text + ("" if groups == 1 else "s")))
+        lines.append(("", _allowed(data["accuracy_ceiling"], data["ceiling_repeated_share"])))
     if data.get("gate_passed") is not None:
         threshold = f"accuracy {data['gate_threshold']:g}"
         lines.append(("gate", f"passed ({threshold})" if data["gate_passed"] else f"not passed: {data['gate_reason']}"))
@@ -122,6 +124,27 @@ def _cloning(data: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
+def _allowed(ceiling: float | None, repeated: float) -> str:
+    """Return what is known of the accuracy that the labels allow; it shows only where observations occur twice."""
+    if ceiling is None:
+        return "what the labels allow is unknown: no observation occurs twice"
+    if repeated < _LITTLE:
+        return f"what the labels allow is unknown: {repeated:.1%} of the observations occur twice"
+    return f"the labels allow {ceiling:.4f}"
+
+
+def _steps(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return how much was learned from, in all and up to the pass that was kept."""
+    kept = data.get("agent_steps")
+    if kept is None:
+        return []
+    done = data.get("agent_steps_done", kept)
+    lines = [("agent-steps", f"{done:,}")]
+    if data.get("num_held_out_rows"):
+        lines.append(("best pass", f"{data['epoch']} of {data['num_epochs_done']}, after {kept:,} agent-steps"))
+    return lines
+
+
 def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> None:
     from townlet_core.runs.listing import summarise
 
@@ -129,10 +152,7 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
     if as_json:
         click.echo(json.dumps({"run_dir": str(run.path), **data}, indent=2))
         return
-    lines = [("run", str(run.path))]
-    if data.get("agent_steps") is not None:
-        lines.append(("agent-steps", f"{data['agent_steps']:,}"))
-    lines += _cloning(data)
+    lines = [("run", str(run.path)), *_steps(data), *_cloning(data)]
     if data.get("episode_return_mean") is None and (last := summarise(run.path).last_return) is not None:
         lines.append(("return", f"{last:.1f} (the last update in which an episode ended)"))
     elif data.get("episode_return_mean") is not None:

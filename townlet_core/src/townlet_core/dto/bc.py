@@ -84,13 +84,19 @@ class LabelFields(ResultBase):
         le=1.0,
         description="Share of the most frequent action in the training rows; of several choices, the smallest.",
     )
+    held_out_majority_share: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="The same of the held-out rows: what a policy that sees nothing would reach there, at most.",
+    )
     labels_degenerate: bool = Field(description="Whether the labels hardly differ, so that accuracy says nothing.")
     accuracy_ceiling: float | None = Field(
         default=None,
         ge=0.0,
         le=1.0,
         description="Held-out accuracy of a policy that knows the most frequent label of every observation; "
-        "None where nothing is held out, and for a Gaussian.",
+        "None where nothing is held out, where no observation occurs twice, and for a Gaussian.",
     )
     ceiling_rows: int = Field(
         default=0, ge=0, description="Held-out rows that the ceiling was found from: all, or an even sample."
@@ -131,7 +137,8 @@ class BCTrainingResultDTO(BCTelemetry, LabelFields, RolloutFields, TrainingResul
 
     manifest: str = Field(description="Path of the demonstrations, as it was given.")
     dataset_digest: str = Field(description="SHA-256 that stands for every byte of the dataset.")
-    num_epochs_done: int = Field(ge=1, description="Passes that were made.")
+    num_epochs_done: int = Field(ge=1, description="Passes that were made; `epoch` is the one that was kept.")
+    agent_steps_done: int = Field(ge=0, description="Rows learned from in them; `agent_steps` up to the one kept.")
     stop_reason: Literal["epochs", "patience"] = Field(description="Why the passes ended.")
     num_train_rows: int = Field(ge=1, description="Rows trained on.")
     num_held_out_rows: int = Field(ge=0, description="Rows measured on.")
@@ -142,7 +149,9 @@ class BCTrainingResultDTO(BCTelemetry, LabelFields, RolloutFields, TrainingResul
     )
     gate_threshold: float | None = Field(default=None, description="Held-out accuracy that the gate asked for.")
     gate_passed: bool | None = Field(
-        default=None, description="Whether it was reached by labels that are not degenerate; None if not measured."
+        default=None,
+        description="Whether it was reached, on enough rows, by labels that are not degenerate, and by more than the "
+        "most frequent action would; None if not measured.",
     )
     gate_reason: str = Field(default="", description="Why the gate was not passed, or not measured.")
     device: str = Field(default="cpu", description="Device that the network was trained on, such as `cpu` or `cuda`.")

@@ -188,14 +188,12 @@ def describe_progress(record: Mapping[str, Any]) -> str:
     parts = []
     if steps is not None:
         parts.append(f"{steps:,.0f}/{total:,.0f} {min(steps / total, 1):.0%}" if total else f"{steps:,.0f}")
-    parts += _named(record, steps_per_sec="{:,.0f} steps/s", samples_per_sec="{:,.0f} samples/s")
     if _number(record, "num_epochs") is not None:
         parts += _named(record, epoch="pass {:.0f}")
-    parts += _named(
-        record, episode_return_mean="return {:.4g}", accuracy="held-out accuracy {:.4f}", loss="loss {:.4g}"
-    )
+    parts += _named(record, episode_return_mean="return {:.4g}", accuracy="acc {:.3f}", loss="loss {:.3g}")
     if steps is not None and total and speed and total > steps:
         parts.append(f"{_duration((total - steps) / speed)} left")
+    parts += _named(record, steps_per_sec="{:,.0f} steps/s", samples_per_sec="{:,.0f} samples/s")
     parts += _named(record, explained_variance="explained variance {:.2f}", kl_k3="KL {:.4f}")
     return " | ".join(parts)
 
