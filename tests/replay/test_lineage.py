@@ -19,6 +19,7 @@ from townlet_core.replay.curation_plan import Curation
 from townlet_core.replay.curation_rules import CurationRules
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.lineage import dataset_lineage
+from townlet_core.runs.status import RunRecord, timestamp
 from townlet_core.services.lineage import lineage
 
 curate = partial(curate_on_disk, filesystem=HASTY)
@@ -118,6 +119,82 @@ def test_a_policy_leads_to_its_dataset_if_the_run_says_where_that_is(family):
     (run / "config.yaml").write_text("strategies: {bc: {dataset: third}}\n")
     for path in (run, run / "policy"):
         assert [state for _, state in chain(lineage(path))] == ["verified"] * 4 + ["recorded"]
+
+
+def save_run(path, *, initial="", **provenance):
+    """Write a run that has finished, and return the digest of its policy."""
+    digest = save_policy(path / "policy", **provenance).digest
+    record = RunRecord(
+        id=path.name,
+        status="finished",
+        strategy="ppo",
+        environment="town",
+        seed=0,
+        versions={},
+        num_threads=1,
+        created=timestamp(0),
+        updated=timestamp(0),
+        config_digest="",
+        initial_policy=initial,
+    )
+    (path / "run.json").write_text(record.model_dump_json())
+    return digest
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_warm_start_leads_on_to_the_run_that_it_began_from(family, elsewhere):
+    first = save_run(family / "runs" / "clone", agent_steps=1, dataset_digest=Dataset(family / "third").digest)
+    (family / "runs" / "clone" / "config.yaml").write_text("strategies: {bc: {dataset: third}}\n")
+    better = family / ("other" if elsewhere else "runs") / "better"
+    save_run(better, initial=first, agent_steps=2)
+    tree = lineage(better.relative_to(family))
+    (earlier,) = tree.made_from
+    assert (earlier.how, earlier.state, earlier.path, earlier.digest) == (
+        "continued",
+        "verified",
+        "runs/clone/policy",
+        first,
+    )
+    assert [name for name, _ in chain(earlier)] == ["policy", "third", "second", "first", ""]
+
+
+def test_a_capture_leads_on_to_the_run_that_acted(family, monkeypatch):
+    digest = save_run(family / "runs" / "pole", agent_steps=1)
+    source = SCRIPT.model_copy(update={"policy": "pole", "policy_digest": digest})
+    write_dataset(family / "demos", sources=[source])
+    for place in (family, "/"):  # beside the dataset, wherever one stands
+        monkeypatch.chdir(place)
+        ((acted,),) = (source.made_from for source in lineage(family / "demos").made_from)
+        assert (acted.kind, acted.how, acted.digest) == ("policy", "acted", digest)
+
+
+def test_another_policy_of_the_same_name_and_a_damaged_one_are_not_taken(family):
+    digest = save_run(family / "runs" / "pole", agent_steps=1)
+    save_run(family / "runs" / "a-other", agent_steps=2)
+    source = SCRIPT.model_copy(update={"policy": "a-other", "policy_digest": digest})
+    write_dataset(family / "demos", sources=[source])
+    (acted,) = lineage(family / "demos").made_from[0].made_from
+    assert acted.path.endswith("runs/pole/policy")
+    weights = family / "runs" / "pole" / "policy" / "policy.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert lineage(family / "demos").made_from[0].made_from == ()
+
+
+def test_runs_that_name_themselves_or_each_other_end(family):
+    one, two = (save_policy(family / "runs" / name / "policy", agent_steps=n).digest for n, name in enumerate("ab"))
+    save_run(family / "runs" / "a", initial=two, agent_steps=0)
+    save_run(family / "runs" / "b", initial=one, agent_steps=1)
+    assert [state for _, state in chain(lineage(family / "runs" / "a"))] == ["verified"] * 3
+    save_run(family / "runs" / "a", initial=one, agent_steps=0)
+    assert [state for _, state in chain(lineage(family / "runs" / "a"))] == ["verified"] * 2
+
+
+def test_a_directory_is_searched_so_far_and_no_further(family, monkeypatch):
+    monkeypatch.setattr("townlet_core.services.policy_search.MOST_PLACES", 0)
+    first = save_run(family / "runs" / "clone", agent_steps=1)
+    save_run(family / "runs" / "better", initial=first, agent_steps=2)
+    (earlier,) = lineage(family / "runs" / "better").made_from
+    assert (earlier.state, earlier.digest, earlier.path) == ("recorded", first, "")
 
 
 def test_a_policy_that_was_not_cloned_is_made_from_nothing(tmp_path):

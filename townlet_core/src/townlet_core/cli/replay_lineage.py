@@ -32,7 +32,8 @@ _STATES = {
 def lineage_command(state: CliState, /, path: Path, *, as_json: bool) -> None:
     """Tell what PATH was made from: a dataset, a run, or a policy.
 
-    Datasets are known by their digests: one that was moved is found beside the one that names it.
+    Datasets and policies are known by their digests. A dataset that was moved is found beside the one that names it,
+    a policy in the runs beside what names it or in 'runs' of the working directory.
     """
     from townlet_core.orchestrator.resolver import PluginResolver
     from townlet_core.services.lineage import lineage

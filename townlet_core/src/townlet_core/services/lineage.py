@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.load import load_config
 from townlet_core.dto.lineage import LineageNode
 from townlet_core.errors import MissingInputError, TownletError
 from townlet_core.policy.artefact import DOCUMENT_FILE, artefact_path, load_artefact
+from townlet_core.policy.encoder import built_in_encoder
 from townlet_core.replay.dataset import is_dataset
 from townlet_core.replay.lineage import dataset_lineage, find_dataset
 from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
 from townlet_core.runs.status import read_record
+from townlet_core.services.policy_search import PolicySearch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from townlet_core.policy.encoder import EncoderResolver
 
 
-def lineage(path: Path, *, encoders: EncoderResolver | None = None) -> LineageNode:
+def lineage(path: Path, *, encoders: EncoderResolver = built_in_encoder) -> LineageNode:
     """Return what lies at `path`, and what it was made from.
+
+    Policies that are known by their digest alone are looked for in the runs beside what names them, and in `runs/` of
+    the working directory.
 
     Args:
         path: the directory of a dataset, of an artefact, or of a run, which stands for its policy.
@@ -32,34 +37,76 @@ def lineage(path: Path, *, encoders: EncoderResolver | None = None) -> LineageNo
         DatasetError: the manifest of the dataset is damaged.
         ArtefactError: the artefact is damaged.
     """
+    family = _Family(encoders)
     if is_dataset(path):
-        return dataset_lineage(path)
+        return family.grown(dataset_lineage(path), (path.parent, path.parent / "runs"))
     if not path.is_dir():
         raise MissingInputError(f"{path} is no directory: name a dataset, a run or a policy")
     policy_path = artefact_path(path)
     if not (policy_path / DOCUMENT_FILE).is_file():
         raise MissingInputError(f"{path} is neither a dataset nor a run nor a policy")
-    return _policy(policy_path, encoders)
+    return family.policy(policy_path)
 
 
-def _policy(path: Path, encoders: EncoderResolver | None) -> LineageNode:
-    artefact = load_artefact(path) if encoders is None else load_artefact(path, encoders=encoders)
-    provenance = artefact.document.provenance
-    run = path.parent
-    made_from = []
-    if provenance.dataset_digest:
-        made_from.append(find_dataset(provenance.dataset_digest, _datasets_of(run), how=provenance.strategy))
-    initial = _initial_policy(run)
-    if initial:
-        made_from.append(LineageNode(kind="policy", state="recorded", digest=initial, how="continued"))
-    return LineageNode(
-        kind="policy",
-        state="verified",
-        path=str(path),
-        digest=artefact.digest,
-        facts={name: value for name, value in provenance.model_dump().items() if value},
-        made_from=tuple(made_from),
-    )
+class _Family:
+    """Makes the tree. What a policy was made from is told once: run.json can say anything, itself included.
+
+    Args:
+        encoders: finds the networks of artefacts.
+    """
+
+    def __init__(self, encoders: EncoderResolver) -> None:
+        self._encoders, self._search, self._told = encoders, PolicySearch(), set[str]()
+
+    def policy(self, path: Path, **fields: Any) -> LineageNode:
+        """Return the node of the policy at `path`; raises `ArtefactError`."""
+        artefact = load_artefact(path, encoders=self._encoders)
+        provenance = artefact.document.provenance
+        node = LineageNode(
+            kind="policy",
+            state="verified",
+            path=str(path),
+            digest=artefact.digest,
+            facts={name: value for name, value in provenance.model_dump().items() if value},
+            **fields,
+        )
+        if artefact.digest in self._told:
+            return node
+        self._told.add(artefact.digest)
+        run, made_from = path.parent, []
+        near = (run.parent, run)
+        if provenance.dataset_digest:
+            dataset = find_dataset(provenance.dataset_digest, _datasets_of(run), how=provenance.strategy)
+            made_from.append(self.grown(dataset, near))
+        initial = _initial_policy(run)
+        if initial:
+            missing = LineageNode(kind="policy", state="recorded", digest=initial, how="continued")
+            made_from.append(self._found(initial, near, how="continued") or missing)
+        return node.model_copy(update={"made_from": tuple(made_from)})
+
+    def grown(self, node: LineageNode, near: tuple[Path, ...]) -> LineageNode:
+        """Return a tree of datasets in which the policies that acted are told as well, as far as they are found.
+
+        Args:
+            node: its root.
+            near: directories in which runs may lie.
+        """
+        if node.kind == "dataset" and node.state == "verified":
+            beside = Path(node.path).parent
+            near = tuple(dict.fromkeys((*near, beside, beside / "runs")))
+        made_from = [self.grown(child, near) for child in node.made_from]
+        digest = node.facts.get("policy_digest") if node.kind == "source" else None
+        if digest:
+            found = self._found(digest, near, name=node.facts.get("policy", ""), how="acted")
+            made_from += [found] if found else []
+        return node.model_copy(update={"made_from": tuple(made_from)})
+
+    def _found(self, digest: str, near: tuple[Path, ...], *, how: str, name: str = "") -> LineageNode | None:
+        path = self._search.find(digest, (*near, Path("runs")), name=name)
+        try:
+            return None if path is None else self.policy(path, how=how)
+        except TownletError:
+            return None  # it needs a plugin that is not here
 
 
 def _datasets_of(run: Path) -> Iterator[Path]:
