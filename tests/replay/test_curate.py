@@ -1,6 +1,7 @@
 """A curated dataset has exactly what passes, names its parents, and the originals stay as they are."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -445,3 +446,15 @@ def test_what_is_curated_of_a_bad_dataset_can_be_good(tmp_path):
     assert validate(dataset).errors == 1
     curate([dataset], tmp_path / "out", curation=Curation(rules=CurationRules(max_length=6)))
     assert validate(Dataset(tmp_path / "out")).findings == ()
+
+
+def test_a_dataset_that_is_given_twice_is_refused_unless_equal_episodes_are_left_out(tmp_path):
+    first, more = mixed(tmp_path / "d"), write_dataset(tmp_path / "more", sources=[SCRIPT])
+    shutil.copytree(tmp_path / "d", tmp_path / "copy")
+    again = Dataset(tmp_path / "copy")
+    with pytest.raises(UsageError, match=r"d and .*copy are the same dataset.*--dedupe"):
+        curate([first, again], tmp_path / "out", curation=Curation())
+    assert not (tmp_path / "out").exists()
+    report = curate([first, again], tmp_path / "out", curation=Curation(rules=CurationRules(dedupe=True)))
+    assert report.after.episodes == 6
+    assert curate([first, more], tmp_path / "both", curation=Curation()).after.episodes == 12

@@ -104,7 +104,10 @@ def bad_rewards(path):
     edit_file(good(path), "rewards.npy", lambda data: data[:-4] + np.float32(np.nan).tobytes())
 
 
-def continuous(path, change=None):
+IMPORTED = SCRIPT.model_copy(update={"kind": "import"})
+
+
+def continuous(path, change=None, source=SCRIPT):
     box = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
     def actions(old):
@@ -115,7 +118,7 @@ def continuous(path, change=None):
         make_trajectory(5, content=content, group=content, rows={"actions": actions, "action_mask": None})
         for content in range(3)
     ]
-    return write_dataset(path, trajectories, action_space=box, action_names=())
+    return write_dataset(path, trajectories, action_space=box, action_names=(), sources=[source])
 
 
 def categories(path, value):
@@ -178,7 +181,7 @@ BAD = {
     "D103": lambda path: with_rows(path, "observation.features", put((ROW, 2), 10.5)),
     "D104": lambda path: continuous(path, put((ROW, 1), np.inf)),
     "D105": lambda path: with_rows(path, "actions", put(ROW, 4)),
-    "D106": lambda path: continuous(path, put((ROW, 1), 1.5)),
+    "D106": lambda path: continuous(path, put((ROW, 1), 1.5), IMPORTED),
     "D107": bad_rewards,
     "D108": lambda path: with_rows(path, "action_mask", put((ROW, 3), False)),
     "D109": lambda path: with_rows(path, "action_mask", put(ROW, False)),
@@ -591,3 +594,25 @@ def test_files_of_the_earlier_format_are_to_be_imported_first(tmp_path, capsys):
 def test_the_edits_of_these_tests_are_no_finding_by_themselves(tmp_path):
     edit_manifest(good(tmp_path / "d"), lambda document: None)
     assert validate_path(tmp_path / "d").findings == ()
+
+
+def test_what_townlet_sampled_may_lie_outside_the_bounds_and_what_others_recorded_is_told(tmp_path):
+    for kind in ("capture", "training"):
+        own = SCRIPT.model_copy(update={"kind": kind})
+        assert "D106" not in codes(validate(continuous(tmp_path / kind, put((1, 1), 1.5), own)))
+    assert "D106" in codes(validate(continuous(tmp_path / "import", put((1, 1), 1.5), IMPORTED)))
+
+
+def test_of_a_joined_dataset_the_imported_episodes_alone_are_told(tmp_path):
+    box = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    actions = np.full((5, 2), 1.5, np.float32)
+    trajectories = [
+        make_trajectory(5, content=n, group=n, source=n % 2, rows={"actions": actions, "action_mask": None})
+        for n in range(4)
+    ]
+    dataset = write_dataset(
+        tmp_path / "d", trajectories, action_space=box, action_names=(), sources=[SCRIPT, IMPORTED], shard_bytes=1 << 20
+    )
+    (finding,) = [finding for finding in validate(dataset, limit=20).findings if finding.code == "D106"]
+    assert finding.count == 10
+    assert [place.episode for place in finding.places] == [1] * 5 + [3] * 5

@@ -111,7 +111,10 @@ def check_actions(view: ShardView, limits: Limits, log: FindingLog) -> None:
     actions = view.column("actions")
     not_finite, outside = wrong_rows(actions, limits)
     log.rows("D104", view, "actions", not_finite, _describe(actions, limits))
-    log.rows("D105" if limits.is_category else "D106", view, "actions", outside, _describe(actions, limits))
+    if limits.is_category:
+        log.rows("D105", view, "actions", outside, _describe(actions, limits))
+    else:
+        log.rows("D106", view, "actions", view.foreign(outside), _describe(actions, limits))
     sizes = component_sizes(view.manifest.action_space)
     if not view.has("action_mask") or not len(sizes):
         return

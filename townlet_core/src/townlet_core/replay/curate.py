@@ -55,7 +55,7 @@ def curate(
         filesystem: the calls to make.
 
     Raises:
-        UsageError: nothing would be left, the datasets do not fit together, or `out` is taken.
+        UsageError: nothing would be left, the datasets do not fit together or are the same, or `out` is taken.
         DatasetError: a file is damaged.
         StorageError: the system refused.
     """
@@ -63,6 +63,8 @@ def curate(
         if out.resolve().is_relative_to(dataset.path.resolve()):
             raise UsageError(f"{out} lies in the dataset {dataset.path}: choose another directory")
         _require_equal(datasets[0], dataset)
+    if not curation.rules.dedupe:
+        _require_different(datasets)
     plan = CurationPlan(datasets, curation)
     digest = None
     if not dry_run:
@@ -71,6 +73,18 @@ def curate(
         _write(plan, out, on_progress, shard_bytes=shard_bytes, filesystem=filesystem)
         digest = Dataset(out).digest
     return plan.report(out, digest)
+
+
+def _require_different(datasets: Sequence[Dataset]) -> None:
+    """Check that no dataset is given twice; raises `UsageError`."""
+    paths: dict[str, Path] = {}
+    for dataset in datasets:
+        if dataset.digest in paths:
+            raise UsageError(
+                f"{paths[dataset.digest]} and {dataset.path} are the same dataset, and its episodes would count twice: "
+                "name it once, or leave equal episodes out with --dedupe"
+            )
+        paths[dataset.digest] = dataset.path
 
 
 def _require_equal(first: Dataset, other: Dataset) -> None:

@@ -137,8 +137,9 @@ _TABLE = (
         "D106",
         "action-out-of-bounds",
         "warning",
-        "A continuous action lies outside the bounds of its space: what the environment did with it is not recorded.",
-        "Record the action before it is clipped, or widen the space.",
+        "A continuous action that was imported lies outside the bounds of its space. (Townlet itself records what a "
+        "policy has sampled, before that is clipped for the environment.)",
+        "Nothing, if the environment clipped it too; otherwise correct the bounds of the space.",
     ),
     FindingCode("D107", "reward-not-finite", "error", "A reward is NaN or infinite.", "Leave the episodes out."),
     FindingCode(

@@ -56,6 +56,13 @@ class ShardView:
         """Return a column that can be read, (R, ...), (E, ...) or (V, ...) by its axis."""
         return self.shard.column(name)
 
+    def foreign(self, rows: Array) -> Array:
+        """Return those of some rows (n,), counted from the shard's first one, that Townlet has not recorded itself."""
+        sources = self.manifest.sources
+        own = {index for index, source in enumerate(sources) if source.kind != "import"}
+        is_own = np.array([entry.source in own for entry in self.entries], np.bool_)
+        return rows[~is_own[np.searchsorted(self.starts, rows, side="right") - 1]]
+
     def place_of_row(self, column: str, row: int) -> dict[str, Any]:
         """Return the fields of the `Place` of a row, counted from the shard's first one."""
         episode = int(np.searchsorted(self.starts, row, side="right")) - 1
