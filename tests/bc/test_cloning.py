@@ -299,6 +299,16 @@ def test_normalised_observations_have_the_moments_of_the_training_rows(tmp_path)
     np.testing.assert_allclose(moments.variance, rows.var(axis=0), rtol=1e-9)
 
 
+def test_episodes_on_both_sides_of_the_split_are_warned_of_with_the_way_out(tmp_path):
+    episodes = [episode(np.random.default_rng(0), group=group) for group in range(4)]
+    dataset = demonstrations(tmp_path / "d", episodes)
+    told = (
+        r"d: 1 of 1 held-out episodes are equal to ones that are trained on.*'townlet replay curate \S+ NEW --dedupe'"
+    )
+    with pytest.warns(TownletWarning, match=told):
+        clone(tmp_path / "run", dataset.path, num_epochs=1)
+
+
 # -- refusals ---------------------------------------------------------------------------------------------------------
 
 

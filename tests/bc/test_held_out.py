@@ -7,7 +7,7 @@ import pytest
 from bc_data import demonstrations, episode
 
 from townlet_core.errors import DatasetError
-from townlet_strategies_bc.held_out import split_episodes
+from townlet_strategies_bc.held_out import count_known, split_episodes
 
 
 def world_episodes(count, *, agents=2, labels=None, **fields):
@@ -101,8 +101,35 @@ def test_labels_that_split_a_world_episode_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "told"),
-    [(("train", "mine"), "none to measure on"), (("test", "test"), "no accepted episode is labelled")],
+    [
+        (("train", "mine"), "has the splits 'mine', 'train', and none to measure on"),
+        (
+            ("test", "spare"),
+            "no accepted episode is labelled 'train', 'training', or not at all; the labels are 'spare', 'test'",
+        ),
+    ],
 )
 def test_labels_that_leave_a_side_empty_are_refused(tmp_path, labels, told):
     with pytest.raises(DatasetError, match=told):
         split_episodes(demonstrations(tmp_path / "d", world_episodes(2, labels=labels)), fraction=0.1, seed=0)
+
+
+def test_held_out_episodes_that_are_trained_on_as_well_are_counted(tmp_path):
+    def recorded(seed, **fields):
+        return episode(np.random.default_rng(seed), num_steps=3, **fields)
+
+    episodes = [recorded(0, group=0), recorded(1, group=0), recorded(2, group=1), recorded(0, group=2, split="test")]
+    episodes += [recorded(0, group=2, agent=1, split="test"), recorded(7, group=2, agent=2, split="test")]
+    episodes += [recorded(8, group=3, split="spare"), recorded(9, group=4, accepted=False)]
+    dataset = demonstrations(tmp_path / "d", episodes)
+    split = split_episodes(dataset, fraction=0.1, seed=0)
+    assert count_known(dataset, split) == 2
+    distinct = demonstrations(tmp_path / "e", world_episodes(4))
+    assert count_known(distinct, split_episodes(distinct, fraction=0.5, seed=0)) == 0
+
+
+def test_a_dataset_without_digests_has_no_known_episodes(tmp_path):
+    dataset = demonstrations(tmp_path / "d", world_episodes(4))
+    split = split_episodes(dataset, fraction=0.5, seed=0)
+    dataset.episodes.content[:] = 0
+    assert count_known(dataset, split) == 0

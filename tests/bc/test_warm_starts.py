@@ -127,6 +127,14 @@ def test_a_later_stage_goes_on_with_weights_and_optimiser_and_counts_its_own_pas
     assert third.records[0]["policy_digest"] != first.records[-1]["policy_digest"]
 
 
+def test_a_later_stage_may_have_another_dataset(tmp_path):
+    first = clone(tmp_path / "first", demonstrations(tmp_path / "a").path, num_epochs=1)
+    files = first.run.checkpoints().load_newest().files
+    other = demonstrations(tmp_path / "b", seed=1)
+    second = clone(tmp_path / "second", other.path, num_epochs=1, context={"continuation": files})
+    assert second.result.dataset_digest == other.digest != first.result.dataset_digest
+
+
 def second_policy(tmp_path, cartpole):
     return clone(tmp_path / "elsewhere", cartpole, num_epochs=1, seed=7).artefact
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from townlet_core.checkpoint.atomic import delete_tree
 from townlet_core.errors import CheckpointError, ConfigError, DatasetError, TownletWarning, UsageError
 from townlet_core.policy.inputs import empty_normalizer
@@ -15,7 +17,7 @@ from townlet_core.replay.batches import BatchReader
 from townlet_core.replay.dataset import Dataset, is_dataset
 from townlet_core.replay.legacy import import_legacy, is_legacy
 from townlet_strategies_bc.batch import ACTION_MASK, ACTIONS, RETURNS
-from townlet_strategies_bc.held_out import split_episodes
+from townlet_strategies_bc.held_out import count_known, split_episodes
 from townlet_strategies_bc.returns import MappedReturns, mapped_returns
 
 if TYPE_CHECKING:
@@ -109,6 +111,14 @@ class Demonstrations:
         """Split the dataset by `seed`; `directory` is where a temporary file of returns is made, if one is."""
         self.dataset = dataset
         self.split = split_episodes(dataset, fraction=settings.held_out_fraction, seed=seed)
+        if known := count_known(dataset, self.split):
+            warnings.warn(
+                f"{dataset.path}: {known:,} of {np.count_nonzero(self.split.held_out):,} held-out episodes are equal "
+                "to ones that are trained on, so what is measured is too good: 'townlet replay curate "
+                f"{dataset.path} NEW --dedupe' leaves one of each",
+                TownletWarning,
+                stacklevel=2,
+            )
         columns = [*dataset.manifest.observation_spaces, ACTIONS]
         if ACTION_MASK in dataset.manifest.along("step") and head.counts:
             columns.append(ACTION_MASK)

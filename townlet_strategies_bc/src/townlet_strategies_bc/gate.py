@@ -1,8 +1,8 @@
 """The gate of a cloned policy: held-out accuracy against a threshold, by labels that can tell, and enough of them.
 
-Three things are asked for: the accuracy; `min_held_out_rows`, because with few rows luck is enough; and more than the most
-frequent action alone would reach, because that takes no eyes. Rows of one episode resemble each other, so an interval
-that counts them as independent would claim too much, and none is made up.
+Three things are asked for: the accuracy; `min_held_out_rows`, because with few rows luck is enough; and more than the
+most frequent action alone would reach, because that takes no eyes. Rows of one episode resemble each other, so an
+interval that counts them as independent would claim too much, and none is made up.
 """
 
 from __future__ import annotations

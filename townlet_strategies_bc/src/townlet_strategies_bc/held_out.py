@@ -97,8 +97,21 @@ def _checked(dataset: Dataset, train: Array, held_out: Array, by: Literal["label
             "split it by world-episode with 'townlet replay curate'"
         )
     if not train.any():
-        raise DatasetError(f"{dataset.path}: no accepted episode is labelled {_listed(TRAIN_LABELS[1:])}")
+        labels = {str(label) for label in dataset.episodes.split[dataset.episodes.accepted]}
+        raise DatasetError(
+            f"{dataset.path}: no accepted episode is labelled {_listed(TRAIN_LABELS[1:])}, or not at all; the labels "
+            f"are {_listed(labels)}: split it with 'townlet replay curate'"
+        )
     return Split(train, held_out, by, len(sides[0]), len(sides[1]))
+
+
+def count_known(dataset: Dataset, split: Split) -> int:
+    """Return how many held-out episodes are, by their digests, also trained on: those say nothing of what was learned.
+
+    The first 8 bytes of the digests are compared, of which two are equal by chance once in 2**64 pairs.
+    """
+    content = dataset.episodes.content
+    return int(np.count_nonzero(np.isin(content[split.held_out & (content > 0)], content[split.train])))
 
 
 def _listed(names: object) -> str:

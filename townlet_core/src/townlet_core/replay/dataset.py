@@ -89,6 +89,7 @@ class EpisodeTable:
         source: int64.
         split: (E,) object array of strings.
         shard: int64, number of the shard.
+        content: uint64, the first 8 bytes of the digest of what was seen, done and earned; 0 where none is recorded.
     """
 
     first_row: Array
@@ -102,6 +103,7 @@ class EpisodeTable:
     source: Array
     split: Array
     shard: Array
+    content: Array
 
 
 class Shard:
@@ -327,11 +329,12 @@ class Dataset:
         for number, shard in enumerate(self.shards):
             for entry in shard.entries():
                 for name, values in columns.items():
-                    if name not in ("first_row", "shard", "ending"):
+                    if name not in ("first_row", "shard", "ending", "content"):
                         value = getattr(entry, name)
                         values.append(sys.intern(value) if isinstance(value, str) else value)
                 columns["first_row"].append(row)
                 columns["shard"].append(number)
+                columns["content"].append(int(entry.content[:16] or "0", 16))
                 columns["ending"].append(ENDINGS.index(entry.ending))
                 row += entry.num_steps
         kinds: dict[str, Any] = {
@@ -339,6 +342,7 @@ class Dataset:
             "episode_return": np.float64,
             "accepted": np.bool_,
             "split": object,
+            "content": np.uint64,
         }
         return EpisodeTable(**{name: np.array(v, kinds.get(name, np.int64)) for name, v in columns.items()})
 
