@@ -83,11 +83,12 @@ def short_count(value: float | None) -> str:
     """Return a count in five letters or less, such as `812k`; a dash for none."""
     if value is None or not math.isfinite(value):
         return "-" if value is None else f"{value:g}"
+    scaled = value
     for unit in ("", "k", "M", "G"):
-        if abs(value) < 999.5:
-            return f"{value:.3g}{unit}"
-        value /= 1000
-    return _compact(f"{value * 1e9:.1e}")
+        if abs(scaled) < 999.5:
+            return f"{scaled:.3g}{unit}"
+        scaled /= 1000
+    return _compact(f"{value:.0e}")
 
 
 def bar(share: float, width: int) -> str:

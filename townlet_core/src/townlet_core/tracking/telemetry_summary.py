@@ -92,15 +92,21 @@ class LogSummary:
             if not math.isfinite(value):
                 self.non_finite_values += 1
                 self.first_non_finite = self.first_non_finite or f"{name}, line {record.line}"
-            elif name in self.series or len(self.series) < MAX_FIELDS:
-                self.series.setdefault(name, FieldSeries()).add(value)
-            else:
-                self.fields_left_out += 1
+            elif (series := self._series_of(name)) is not None:
+                series.add(value)
         self.best_return = _larger(self.best_return, record, "episode_return_mean")
         self.largest_kl = _larger(self.largest_kl, record, "kl_divergence_max")
         batches = record.number("adv_zero_std_batches")
         if batches is not None and math.isfinite(batches):
             self.zero_std_batches += int(batches)
+
+    def _series_of(self, name: str) -> FieldSeries | None:
+        """Return the series of a field, or None, and count that, for a new one when there are too many."""
+        series = self.series.get(name)
+        if series is None and len(self.series) < MAX_FIELDS:
+            series = self.series[name] = FieldSeries()
+        self.fields_left_out += series is None
+        return series
 
     def _follow_epochs(self, record: TelemetryRecord) -> None:
         """Count epochs that do not rise, apart for each algorithm: a schedule's stages take turns in one file."""

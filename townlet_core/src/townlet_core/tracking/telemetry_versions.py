@@ -49,21 +49,21 @@ class RecordModel:
         algorithm: `ppo`, `bc`, or `other` for strategies that Townlet does not know the fields of.
         version: the telemetry version; empty where the line names none.
         fields: by name.
+        required: names of the fields that every line has.
+        title: such as `ppo 1.2`.
     """
 
     algorithm: Literal["ppo", "bc", "other"]
     version: str
     fields: Mapping[str, TelemetryField] = field(default_factory=dict)
+    required: frozenset[str] = field(init=False)
+    title: str = field(init=False)
 
-    @property
-    def title(self) -> str:
-        """Such as `ppo 1.2`."""
-        return f"{self.algorithm} {self.version}".rstrip()
-
-    @property
-    def required(self) -> frozenset[str]:
-        """Names of the fields that every line has."""
-        return frozenset(name for name, spec in self.fields.items() if spec.required)
+    def __post_init__(self) -> None:
+        """Derive what is asked for with every line."""
+        required = frozenset(name for name, spec in self.fields.items() if spec.required)
+        object.__setattr__(self, "required", required)
+        object.__setattr__(self, "title", f"{self.algorithm} {self.version}".rstrip())
 
     def likeness(self, names: Iterable[str]) -> float:
         """Return the share of the required fields that are among `names`."""
