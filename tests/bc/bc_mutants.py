@@ -43,6 +43,18 @@ MUTANTS = {
         "accuracy < measured.majority_share",
         "test_labels.py::test_the_gate_is_not_passed_by_what_a_policy_without_eyes_reaches",
     ),
+    "settings on which recordings differ are advised": Mutant(
+        ROLLOUT,
+        "all(other == values[0] for other in values)",
+        "True",
+        "test_rollout_score.py::test_where_no_setting_is_known_to_fit_none_is_named",
+    ),
+    "episodes on both sides go unseen": Mutant(
+        HELD_OUT,
+        "np.isin(content[split.held_out & (content > 0)], content[split.train])",
+        "np.isin(content[split.held_out & (content > 0)], [])",
+        "test_held_out.py::test_held_out_episodes_that_are_trained_on_as_well_are_counted",
+    ),
     "a run goes on with whatever dataset": Mutant(
         DEMONSTRATIONS,
         "if recorded != dataset.digest:",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from bc_data import demonstrations, episode
 
+from townlet_core.config.environment import EnvironmentConfig
 from townlet_core.dto.bc import RolloutFields
 from townlet_core.replay.schema import Source
 from townlet_strategies_bc.rollout import _other_spaces, demonstrator_score
@@ -53,4 +54,42 @@ def test_there_is_none_where_everything_was_cut_or_nothing_was_earned(tmp_path):
 def test_where_the_environment_does_not_fit_the_recorded_one_is_named(environments, told):
     sources = [Source(kind="capture", environment=name) for name in environments]
     dataset = SimpleNamespace(manifest=SimpleNamespace(sources=sources))
-    assert _other_spaces("town", dataset) == told
+    assert _other_spaces(EnvironmentConfig(name="town"), dataset) == told
+
+
+def told_of(*recorded):
+    sources = [
+        Source(kind="capture", environment="town", environment_config=config.model_dump(mode="json"))
+        for config in recorded
+    ]
+    dataset = SimpleNamespace(manifest=SimpleNamespace(sources=sources))
+    return _other_spaces(EnvironmentConfig(name="town"), dataset).partition("has other spaces")[2]
+
+
+def town(num_worlds=1, **fields):
+    return EnvironmentConfig.model_validate({"name": "town", "num_worlds": num_worlds, "town": fields})
+
+
+def test_where_the_recorded_town_was_set_up_differently_the_settings_that_fit_are_named():
+    assert told_of(town(variant="compact")) == "; try --set environment.town.variant=compact"
+    both = "; try --set environment.town.day_ticks=100 --set environment.town.variant=compact"
+    assert sorted(told_of(town(variant="compact", day_ticks=100)).split()) == sorted(both.split())
+    assert told_of(town(variant="compact"), town(variant="compact", day_ticks=100)) == (
+        "; try --set environment.town.variant=compact"
+    )
+
+
+def test_where_no_setting_is_known_to_fit_none_is_named():
+    assert told_of(town(variant="compact"), town(variant="full")) == ""
+    assert told_of(town(num_worlds=4)) == ""
+    nothing = Source(kind="capture", environment="town")
+    dataset = SimpleNamespace(manifest=SimpleNamespace(sources=[nothing]))
+    assert _other_spaces(EnvironmentConfig(name="town"), dataset).endswith("and has other spaces")
+
+
+def test_what_a_dataset_says_cannot_leave_its_place_in_a_command():
+    other = EnvironmentConfig(name="town", scenario="x; rm -rf ~")
+    assert told_of(other) == "; try --set 'environment.scenario=x; rm -rf ~'"
+    said = Source(kind="capture", environment="town", environment_config={"scenario": "\x1b[2J"})
+    dataset = SimpleNamespace(manifest=SimpleNamespace(sources=[said]))
+    assert "\x1b" not in _other_spaces(EnvironmentConfig(name="town"), dataset)
