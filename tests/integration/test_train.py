@@ -131,6 +131,8 @@ def test_two_processes_cannot_write_one_run(townlet, small):
         (("--env", "gymnasium:CartPole-v1", "--set", "strategies.ppo.lerning_rate=1"), 78, "learning_rate"),
         (("--env", "gymnasium:CartPole-v1", "--set", "training.device=cuda:7"), 78, "cuda:7"),
         (("--env", "gymnasium:CartPole-v1", "--from", "nowhere"), 66, "nowhere"),
+        (("--strategy", "bc", "--set", "strategies.bc.dataset=nowhere"), 66, "nowhere"),
+        (("--strategy", "bc"), 78, "strategies.bc.dataset"),
         (("--resume", "--run-dir", "nowhere"), 66, "nowhere"),
         (("absent.yaml",), 66, "absent.yaml"),
     ],

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from townlet_core.checkpoint.atomic import write_file
 from townlet_core.config.dump import config_digest, dump_yaml
 from townlet_core.environments.build import runs_code
-from townlet_core.errors import ConfigError, RunInterrupted, TownletError, TownletWarning, UnavailableError
+from townlet_core.errors import (
+    ConfigError,
+    DataError,
+    MissingInputError,
+    RunInterrupted,
+    TownletError,
+    TownletWarning,
+    UnavailableError,
+    UsageError,
+)
 from townlet_core.orchestrator.experiment import scenario_digest
 from townlet_core.orchestrator.fingerprint import changes, installed_versions
 from townlet_core.runs.listing import logged_agent_steps
@@ -28,6 +37,10 @@ if TYPE_CHECKING:
     from townlet_core.plugins.manager import PluginManager
     from townlet_core.runs.layout import RunDirectory
     from townlet_core.tracking.console import Console
+
+
+_REFUSALS = (ConfigError, DataError, MissingInputError, UnavailableError, UsageError)
+"""What says that something is wrong with what a run was given; where nothing came of it, it never was."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +105,7 @@ class RunSession:
             run.write_record(self._ended(record, "interrupted", message))
             raise RunInterrupted(f"{message}; {self._how_to_go_on()}") from error
         except BaseException as error:
-            is_refusal = not self.resume and isinstance(error, ConfigError | UnavailableError)
+            is_refusal = not self.resume and isinstance(error, _REFUSALS)
             if not (is_refusal and run.withdraw()) and run.path.exists():
                 self._write_failure(record, error)
             text = f"{type(error).__name__}: {error}"
