@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
+from townlet_core.cli.train import _report
 from townlet_core.config.load import load_config
-from townlet_core.errors import RunInterrupted
+from townlet_core.errors import RunInterrupted, TownletWarning
 from townlet_core.orchestrator import TrainingOrchestrator
 from townlet_core.orchestrator.signals import StopOnSignal
+from townlet_core.orchestrator.training_capture import captures
 from townlet_core.replay.dataset import Dataset
+from townlet_core.runs.layout import RunDirectory
 from townlet_core.services.recording import TrajectoryRecorder
 
 pytest.importorskip("torch", reason="PPO trains with torch")
@@ -60,6 +63,30 @@ def test_capturing_changes_nothing_of_what_is_learned(tmp_path):
     with_capture, without = train(tmp_path / "a"), train(tmp_path / "b", captures=False)
     assert with_capture.artefact.digest == without.artefact.digest
     assert not (tmp_path / "b" / "capture").exists()
+    assert captures(tmp_path / "b") == []
+
+
+def test_the_report_says_where_the_capture_lies(tmp_path, capsys):
+    result = train(tmp_path / "run")
+    _report(result, RunDirectory.open(tmp_path / "run"), as_json=False)
+    assert f"capture      {tmp_path / 'run' / 'capture'}\n" in capsys.readouterr().out
+
+
+def test_a_strategy_that_makes_no_rollouts_says_that_nothing_was_recorded(tmp_path):
+    train(tmp_path / "ppo")
+    sets = [
+        "environment.name=gymnasium:CartPole-v1",
+        "training.strategy=bc",
+        "training.capture_rollouts=true",
+        f"strategies.bc.dataset={tmp_path / 'ppo' / 'capture'}",
+        "strategies.bc.num_epochs=1",
+        "strategies.bc.batch_size=16",
+        "strategies.bc.evaluate_episodes=0",
+        "tracking.progress=off",
+    ]
+    with pytest.warns(TownletWarning, match=r"training.capture_rollouts is on, and nothing .*: 'bc' made no rollouts"):
+        TrainingOrchestrator(load_config(None, sets=sets).config, run_dir=tmp_path / "run").run()
+    assert captures(tmp_path / "run") == []
 
 
 def stop_after_a_rollout(monkeypatch):
@@ -83,6 +110,7 @@ def test_an_interrupted_run_has_a_complete_dataset_and_the_resumed_one_another(t
     train(tmp_path / "run", resume=True)
     assert contents(tmp_path / "run" / "capture")[0].num_rows == 64
     assert contents(tmp_path / "run" / "capture-2")[0].num_rows == 192
+    assert captures(tmp_path / "run") == [tmp_path / "run" / "capture", tmp_path / "run" / "capture-2"]
 
 
 def test_a_run_may_be_resumed_with_and_without_capture(tmp_path):

@@ -146,6 +146,7 @@ def _steps(data: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> None:
+    from townlet_core.orchestrator.training_capture import captures
     from townlet_core.runs.listing import summarise
 
     data = result.model_dump(mode="json")
@@ -162,6 +163,7 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
             text += f" (last {data['episodes']} episodes, {low:g} to {high:g})"
         lines.append(("return", text))
     lines.append(("seconds", f"{result.duration_sec:.1f}"))
+    lines += [("capture", str(path)) for path in captures(run.path)]
     if result.artefact is not None:
         policy = run.path / result.artefact.path
         lines.append(("policy", f"{policy}  artefact sha256 {result.artefact.digest[:12]}"))

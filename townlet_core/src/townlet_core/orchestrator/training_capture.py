@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.dump import config_digest
-from townlet_core.errors import RunInterrupted
+from townlet_core.errors import RunInterrupted, TownletWarning
 from townlet_core.orchestrator.capture_target import environment_of, open_writer
 from townlet_core.orchestrator.experiment import scenario_digest
+from townlet_core.replay.dataset import is_dataset
 from townlet_core.replay.schema import Source
 from townlet_core.services.capture import RolloutCaptureService
 from townlet_core.services.capture_run import ROWS_AT_RISK
@@ -86,6 +88,11 @@ class TrainingCapture(RolloutCaptureService):
         if self._recorder is not None:
             self._recorder.cut_all()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was recorded."""
+        return self._writer is None
+
     def finish(self) -> None:
         """Write what is running as "cut", and complete the dataset; nothing is written where nothing was recorded."""
         self._cut()
@@ -121,6 +128,18 @@ def captured_services(context: TrainingContext, run_path: Path) -> Iterator[Trai
         capture.keep()
         raise
     capture.finish()
+    if capture.is_empty:
+        warnings.warn(
+            f"training.capture_rollouts is on, and nothing was recorded: '{context.strategy_name}' made no rollouts",
+            TownletWarning,
+            stacklevel=2,
+        )
+
+
+def captures(run_path: Path) -> list[Path]:
+    """Return the datasets that were recorded while the run in `run_path` was training, oldest first."""
+    found = [path for path in run_path.glob(f"{CAPTURE_NAME}*") if is_dataset(path)]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def _free_path(run_path: Path) -> Path:
