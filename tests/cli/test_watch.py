@@ -163,8 +163,12 @@ def test_a_missing_log_ends_with_66(tmp_path, capsys):
 
 def test_json_holds_the_whole_report(watch, path):
     code, out, _ = watch("--json", "--check", "--kl-max", "0.005", lines=[PPO(1), PPO(2, grad_norm=math.nan)])
-    report = json.loads(out)
+    records, report = json.loads(out).values()
     assert code == 2
+    assert [(record["line"], record["kind"], record["values"]["grad_norm"]) for record in records] == [
+        (1, "ppo 2.0", 0.75),
+        (2, "ppo 2.0", None),
+    ]
     assert (report["path"], report["updates"], report["verdict"]) == (str(path), 2, "exceeded")
     assert [(found["name"], found["bound"], found["line"]) for found in report["exceeded"]] == [
         ("kl_divergence", "max", 1),
@@ -181,6 +185,17 @@ def test_json_of_a_log_that_is_followed_is_a_line_for_each_record_and_one_for_al
     assert (first["line"], first["kind"], first["values"]["epoch"]) == (1, "ppo 2.0", 1.0)
     assert second["values"]["grad_norm"] is None
     assert report["report"]["updates"] == 2
+
+
+def test_limits_that_are_left_are_told_while_following_goes_on(watch, path):
+    record = {"id": "run", "status": "finished", "strategy": "ppo", "environment": "town", "seed": 0, "versions": {}}
+    record |= {"num_threads": 1, "created": "2026-11-23T06:41:08Z", "updated": "2026-11-23T06:41:08Z"}
+    path.with_name("run.json").write_text(json.dumps(record | {"config_digest": "d"}))
+    code, out, err = watch("--follow", "--kl-max", "0.005", lines=[PPO(1), PPO(2)])
+    told = "kl_divergence 0.01 > 0.005 (epoch 1, line 1), and in 1 more record"
+    assert (code, err) == (0, f"exceeded: {told}\n")
+    assert f"exceeded     {told}" in out
+    assert "run          finished" in out
 
 
 def test_following_a_silent_log_ends_with_2(watch):

@@ -305,9 +305,10 @@ def test_a_run_directory_that_is_not_there_yet_is_waited_for(tmp_path):
     assert watch.report().path == str(run / "telemetry.jsonl")
 
 
-def test_the_first_look_brings_the_last_records_and_counts_all(path):
+def test_the_first_look_brings_the_last_records_and_later_ones_all(path):
     path.write_bytes(b"".join(PPO(epoch) for epoch in range(1, 8)))
-    assert World().follow(LogWatch(path, last=2)) == [([6, 7], 7, False), "interrupted"]
+    world = World(append(path, PPO(8), PPO(9), PPO(10)))
+    assert world.follow(LogWatch(path, last=2)) == [([6, 7], 7, False), ([8, 9, 10], 3, False), "interrupted"]
 
 
 def test_a_log_that_a_resume_shortens_is_summed_up_anew(path):

@@ -6,12 +6,12 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from townlet_core.cli.tables import printable
-from townlet_core.cli.watch_summary import summary_lines, verdict_lines
+from townlet_core.cli.watch_summary import describe_exceedance, summary_lines, verdict_lines
 from townlet_core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from townlet_core.dto.watch import WatchReport
     from townlet_core.tracking.log_watch import LogWatch, News
-    from townlet_core.tracking.telemetry_record import TelemetryRecord, Value
+    from townlet_core.tracking.telemetry_record import TelemetryRecord
     from townlet_core.tracking.thresholds import Threshold
 
 _Bound = Literal["max", "min"]
@@ -47,7 +47,14 @@ def _limit_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command(short_help="Sum up, follow and check telemetry.")
 @click.argument("log", type=click.Path(path_type=Path))
-@click.option("--last", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Rows to show.")
+@click.option(
+    "--last",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Rows to show of what is there.",
+)
 @click.option("--follow", is_flag=True, help="Go on as lines come, until the run has ended, or Ctrl-C.")
 @click.option("--check", is_flag=True, help="End with 0 within the limits, 1 if that cannot be told, 2 outside.")
 @_limit_options
@@ -64,7 +71,9 @@ def _limit_options(function: Callable[..., None]) -> Callable[..., None]:
     metavar="S",
     help="Seconds between two looks.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow a line for each record, then all.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON; with --follow a line for each record, then the report."
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -146,6 +155,8 @@ def _follow(
             if watch.stale_sec is not None and not until_exceeded:
                 click.echo(f"no new line for {watch.stale_sec:.0f} s", err=True)
             printer.show(news)
+            if not until_exceeded:  # else it ends now, and the report says so
+                printer.warn(watch.report())
     except KeyboardInterrupt:  # the way to end it, not an interruption of anything
         click.echo(err=True)
 
@@ -156,26 +167,38 @@ class _Printer:
     def __init__(self, *, as_json: bool, is_following: bool) -> None:
         self._as_json = as_json
         self._is_following = is_following
+        self._records: list[dict[str, Any]] = []
+        self._num_warned = 0
         from townlet_core.cli.watch_table import WatchTable
 
         self._table = WatchTable()
 
     def show(self, news: News) -> None:
-        """Write the records of one look."""
+        """Write the records of one look; as JSON only while following, else they are part of the one document."""
         if news.begun_again:
             click.echo("the file was shortened or replaced: read again from its beginning", err=True)
-        if self._as_json:
-            for record in news.records if self._is_following else ():
-                click.echo(json.dumps({"line": record.line, "kind": record.model.title, "values": _plain(record)}))
-            return
-        for line in self._table.lines(news.records):
-            click.echo(line)
+            self._num_warned = 0
+        if not self._as_json:
+            for line in self._table.lines(news.records):
+                click.echo(line)
+        elif self._is_following:
+            for record in news.records:
+                click.echo(json.dumps(_to_json(record)))
+        else:
+            self._records = [_to_json(record) for record in news.records]
+
+    def warn(self, report: WatchReport) -> None:
+        """Say which limits have been left since the last call."""
+        for exceedance in report.exceeded[self._num_warned :]:
+            click.echo(f"exceeded: {printable(describe_exceedance(exceedance))}", err=True)
+        self._num_warned = len(report.exceeded)
 
     def finish(self, report: WatchReport, *, is_judged: bool) -> None:
         """Write the report, with what it says about limits if there were any."""
         if self._as_json:
             values = report.model_dump(mode="json")
-            click.echo(json.dumps({"report": values}) if self._is_following else json.dumps(values, indent=2))
+            whole = json.dumps({"report": values}) if self._is_following else None
+            click.echo(whole or json.dumps({"records": self._records, "report": values}, indent=2))
             return
         if report.updates:
             click.echo()
@@ -186,9 +209,10 @@ class _Printer:
                 click.echo(line)
 
 
-def _plain(record: TelemetryRecord) -> dict[str, Value]:
-    """Return the fields of a record as JSON has them: null for what is not finite."""
-    return {
+def _to_json(record: TelemetryRecord) -> dict[str, Any]:
+    """Return a record as JSON has it: null for what is not finite."""
+    values = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in record.values.items()
     }
+    return {"line": record.line, "kind": record.model.title, "values": values}

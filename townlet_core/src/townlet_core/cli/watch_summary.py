@@ -34,7 +34,7 @@ def summary_lines(report: WatchReport) -> Iterator[str]:
 def verdict_lines(report: WatchReport) -> Iterator[str]:
     """Yield a line for every limit that was left or could not be judged."""
     for exceedance in report.exceeded:
-        yield f"{'exceeded':<12} {printable(_exceedance(exceedance))}"
+        yield f"{'exceeded':<12} {printable(describe_exceedance(exceedance))}"
     if report.stale_sec is not None:
         yield f"{'exceeded':<12} no new line for {report.stale_sec:.0f} s"
     for name in report.unmeasured:
@@ -81,7 +81,8 @@ def _place(epoch: int | None, line: int) -> str:
     return f"line {line}" if epoch is None else f"epoch {epoch}, line {line}"
 
 
-def _exceedance(found: Exceedance) -> str:
+def describe_exceedance(found: Exceedance) -> str:
+    """Return one line on a limit that was left: name, value, limit, epoch and line."""
     value = _value(found.value)
     if found.bound == "finite":
         text = f"{found.name} is not finite ({_place(found.epoch, found.line)})"

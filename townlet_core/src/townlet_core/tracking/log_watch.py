@@ -31,7 +31,7 @@ class News:
     """What one look at the file brought.
 
     Attributes:
-        records: the new records, or the last of them.
+        records: the new records, at a first look the last of them.
         num_new: how many there were.
         begun_again: whether the file was shortened or replaced, and read from its beginning.
     """
@@ -47,7 +47,7 @@ class LogWatch:
     Args:
         path: the file, or a run directory; it need not exist yet.
         thresholds: limits.
-        last: records that a look returns at most.
+        last: records that the first look returns at most; later ones return all that are new.
         after: updates up to this epoch are not judged.
         judge_last: of what the first look finds, only so many records are judged; None for all.
 
@@ -110,7 +110,7 @@ class LogWatch:
         if begun_again:
             self._forget()
         num_new = 0
-        shown: deque[TelemetryRecord] = deque(maxlen=self._last)
+        shown: deque[TelemetryRecord] = deque(maxlen=self._last if self._is_first_look else None)
         judged: deque[TelemetryRecord] = deque(maxlen=self._judge_last if self._is_first_look else None)
         for record in self._new_records(is_final=is_final):
             num_new += 1
