@@ -9,9 +9,12 @@ import time
 
 import pytest
 
+from townlet_core.cli.capture_progress import capture_progress, duration
 from townlet_core.cli.main import main
 from townlet_core.config.load import load_config
 from townlet_core.environments.build import make_environment
+from townlet_core.orchestrator.capture import Amount, capture_dataset
+from townlet_core.plugins.registry import Registry
 from townlet_core.policy.artefact import PolicyArtefact, PolicyDocument, Provenance
 from townlet_core.policy.encoder import FlattenEncoder
 from townlet_core.policy.spec import PolicySpec
@@ -67,7 +70,8 @@ def test_the_towns_script_is_recorded_and_the_result_says_what_there_is(here, ca
     assert result["dataset_digest"] == dataset.digest
     assert result["dataset_bytes"] == dataset.num_bytes
     assert (result["environment"], result["policy"], result["policy_digest"]) == ("town", "scripted", "")
-    assert (result["episodes"], result["agent_steps"]) == (3, dataset.num_rows) == (3, 180)
+    assert (result["world_episodes"], result["episodes"]) == (3, dataset.num_episodes) == (3, 6)
+    assert result["agent_steps"] == dataset.num_rows == 180
     assert (result["terminated"], result["truncated"], result["cut"]) == (0, 6, 0)
     found = entries(here / "demos")
     assert result["return_mean"] == pytest.approx(sum(entry.episode_return for entry in found) / 6)
@@ -89,7 +93,7 @@ def test_the_table_says_what_comes_next(capture):
     shown = capture(*CARTPOLE, "--policy", "random", "--episodes", "4", "--out", "my demos")
     rows = dict(line.split(maxsplit=1) for line in shown.splitlines())
     assert rows["environment"] == "gymnasium:CartPole-v1"
-    assert rows["episodes"].startswith("4, each under its own seed; 4 trajectories: 4 terminated")
+    assert rows["episodes"].startswith("4 of 4 world-episodes, each under its own seed: 4 terminated")
     assert "deviation" in rows["return"]
     assert rows["next"] == "townlet replay summary 'my demos'"
 
@@ -176,6 +180,7 @@ def test_a_dataset_of_another_environment_is_not_gone_on_with(here, capture):
 CHILD = """
 import sys
 sys.modules["torch"] = None  # a capture needs none
+from townlet_core.cli.capture_progress import capture_progress, duration
 from townlet_core.cli.main import main
 from townlet_core.services import capture_run
 capture_run.ROWS_AT_RISK = 200
@@ -221,7 +226,7 @@ def test_ctrl_c_keeps_what_is_finished_and_ends_with_75(here):
     assert "the same command with --append records further ones" in shown
     found = entries(here / "d")
     assert not any(entry.ending == "cut" for entry in found)
-    assert f"{len(found):,} episodes" in shown
+    assert f"{len(found):,} world-episode" in shown
 
 
 def test_a_stop_before_anything_is_finished_says_so(capture, monkeypatch):
@@ -231,3 +236,48 @@ def test_a_stop_before_anything_is_finished_says_so(capture, monkeypatch):
 
     monkeypatch.setattr("townlet_core.orchestrator.signals.StopOnSignal.__enter__", stopped)
     assert "nothing was added" in capture(*CARTPOLE, "--policy", "random", "--episodes", "1", "--out", "d", code=75)
+
+
+def shown_by(monkeypatch, capsys, world_episodes, *calls):
+    """Return what a terminal shows of calls that are 1 s apart."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    show = capture_progress(world_episodes, clock=iter(range(100)).__next__)
+    for call in calls:
+        show(*call)
+    return [line.strip() for line in capsys.readouterr().err.split("\r")[1:]]
+
+
+def test_progress_of_worlds_in_step_is_told_in_agent_steps_with_the_time_left(monkeypatch, capsys):
+    assert shown_by(monkeypatch, capsys, 20, (0, 1000, 10_000), (0, 3000, 10_000), (10, 4500, 10_000)) == [
+        "1,000 agent-steps, 0/20 world-episodes, 1,000/s, about 9 s left",
+        "3,000 agent-steps, 0/20 world-episodes, 1,500/s, about 5 s left",
+        "4,500 agent-steps, 10/20 world-episodes, 1,500/s, about 3 s left",  # lives were shorter than they may be
+    ]
+
+
+def test_progress_without_a_known_length_tells_the_time_left_once_an_episode_has_ended(monkeypatch, capsys):
+    assert shown_by(monkeypatch, capsys, 4, (0, 10, None), (1, 30, None)) == [
+        "10 agent-steps, 0/4 world-episodes, 10/s",
+        "30 agent-steps, 1/4 world-episodes, 15/s, about 6 s left",
+    ]
+    assert shown_by(monkeypatch, capsys, None, (3, 10, 100))[0].endswith("3 world-episodes, 10/s, about 9 s left")
+
+
+def test_a_capture_of_the_town_knows_how_many_agent_steps_it_will_be_at_most(here):
+    told = []
+    capture_dataset(
+        "scripted",
+        here / "d",
+        Amount(episodes=3),
+        registry=Registry.discover({}, no_plugins=True),
+        sets=["environment.scenario=kitchen_breakfast", "environment.max_episode_steps=30"],
+        on_progress=lambda *numbers: told.append(numbers),
+    )
+    assert told[0][2] == told[-1][2] == told[-1][1] == 180
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (600, "10 min"), (5000, "83 min"), (12_600, "3.5 h")]
+)
+def test_durations_are_short(seconds, text):
+    assert duration(seconds) == text

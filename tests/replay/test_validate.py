@@ -473,7 +473,8 @@ def test_two_lives_of_one_agent_may_follow_each_other_and_not_overlap(tmp_path):
     lives[1] = replace(lives[1], start_step=4)
     (finding,) = validate(write_dataset(tmp_path / "b", lives)).findings
     assert finding.code == "D307"
-    assert finding.places[0].detail == ("agent 0 of group 0: steps 0 to 4 are episode 0, and this one begins at 4")
+    said = "agent 0 of world-episode 0: steps 0 to 4 are episode 0, and this one begins at 4"
+    assert finding.places[0].detail == said
     lives[1] = replace(lives[1], agent=1)
     assert validate(write_dataset(tmp_path / "c", lives)).findings == ()
 

@@ -90,7 +90,7 @@ def test_the_page_of_an_episode_is_written(demos, tmp_path, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--episode", "7"], "has no episode 7: there are 2, from 0 to 1"),
+        (["--episode", "7"], "has no world-episode 7: there are 2, from 0 to 1"),
         (["--policy", "random"], "its own policy, seed and environment are shown"),
         (["--seed", "3"], "its own policy, seed and environment are shown"),
         (["--set", "environment.town.day_ticks=20"], "its own policy, seed and environment are shown"),
@@ -158,4 +158,4 @@ def test_a_dataset_that_is_of_no_environment_is_refused(tmp_path, capsys):
     with DatasetWriter(tmp_path / "d", **{**SPACES, "sources": ()}) as writer:
         writer.add(make_trajectory())
     assert main(["view", str(tmp_path / "d")]) == 64
-    assert "does not say where episode 0 is from" in capsys.readouterr().err
+    assert "does not say where world-episode 0 is from" in capsys.readouterr().err

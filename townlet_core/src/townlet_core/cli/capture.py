@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from townlet_core.cli.capture_progress import capture_progress
 from townlet_core.cli.state import CliState, pass_state
+from townlet_core.cli.tables import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from townlet_core.dto.capture import CaptureResultDTO
-
-_EVERY_SEC = 0.5
 
 
 @click.command(short_help="Record what a policy does as a dataset.")
@@ -35,12 +32,17 @@ _EVERY_SEC = 0.5
     metavar="NAME",
     help="The environment; by default the one that the policy was trained in, for a script the town.",
 )
-@click.option("--episodes", type=click.IntRange(1, 1_000_000_000), metavar="N", help="Episodes of a world.")
+@click.option(
+    "--episodes",
+    type=click.IntRange(1, 1_000_000_000),
+    metavar="N",
+    help="World-episodes, such as days of a town.",
+)
 @click.option(
     "--steps",
     type=click.IntRange(1, 1_000_000_000_000),
     metavar="N",
-    help="Agent-steps instead of episodes; the last episode is cut.",
+    help="Agent-steps instead of world-episodes; the last one is cut.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The dataset: a new directory."
@@ -67,7 +69,7 @@ _EVERY_SEC = 0.5
     default=False,
     help="Sample the actions of a trained policy, or take the most likely ones (the default); random always samples.",
 )
-@click.option("--tag", "tags", multiple=True, metavar="WORD", help="Mark every trajectory with a word.")
+@click.option("--tag", "tags", multiple=True, metavar="WORD", help="Mark every episode with a word.")
 @click.option(
     "--set",
     "sets",
@@ -98,7 +100,7 @@ def command(
     trust_config: bool,
     as_json: bool,
 ) -> None:
-    """Record episodes of a policy, each under its own seed: observations, actions, rewards, and what happened.
+    """Record world-episodes of a policy, each under its own seed: observations, actions, rewards, and what happened.
 
     What was finished when it is stopped, or killed, is a valid dataset.
 
@@ -125,7 +127,7 @@ def command(
             tags=tags,
             append=append,
             announce=lambda line: click.echo(line, err=True),
-            on_progress=_progress(episodes),
+            on_progress=capture_progress(episodes),
         )
     if sys.stderr.isatty():
         click.echo(err=True)  # below the line of the progress
@@ -135,32 +137,15 @@ def command(
         _print(result)
 
 
-def _progress(episodes: int | None) -> Callable[[int, int], None]:
-    """Return what shows how far it is; it writes to a terminal alone, twice a second."""
-    begin = shown = time.monotonic()
-    of_all = "" if episodes is None else f"/{episodes:,}"
-
-    def show(done: int, agent_steps: int) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if now - shown < _EVERY_SEC or not sys.stderr.isatty():
-            return
-        shown = now
-        rate = agent_steps / max(now - begin, 1e-9)
-        line = f"{done:,}{of_all} episodes, {agent_steps:,} agent-steps, {rate:,.0f}/s"
-        click.echo(f"\r{line:<78}", nl=False, err=True)
-
-    return show
-
-
 def _print(result: CaptureResultDTO) -> None:
     actions = "most likely actions" if result.deterministic else "sampled actions"
     who = f"artefact sha256 {result.policy_digest[:12]}, {actions}" if result.policy_digest else "a script"
     endings = f"{result.terminated:,} terminated, {result.truncated:,} truncated, {result.cut:,} cut"
+    worlds = count(result.world_episodes, "world-episode")
     lines = [
         ("environment", result.environment),
         ("policy", f"{result.policy}  {who}"),
-        ("episodes", f"{result.episodes:,}, each under its own seed; {result.trajectories:,} trajectories: {endings}"),
+        ("episodes", f"{result.episodes:,} of {worlds}, each under its own seed: {endings}"),
         ("agent-steps", f"{result.agent_steps:,}"),
         ("return", _returns(result)),
         ("seconds", f"{result.duration_sec:.1f}  {result.steps_per_sec:,.0f} agent-steps/s"),

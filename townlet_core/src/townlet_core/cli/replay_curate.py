@@ -78,8 +78,8 @@ def curate_command(
 ) -> None:
     """Write the episodes of DATASET that pass every rule to OUT, a new dataset that names its parents.
 
-    Several datasets are joined if their spaces are equal; the groups of the second are counted from where those of the
-    first end. An option that stands several times allows any of its values. DATASET is never changed.
+    Several datasets are joined if their spaces are equal; the world-episodes of the second are counted from where
+    those of the first end. An option that stands several times allows any of its values. DATASET is never changed.
 
     \b
     townlet replay curate demonstrations chosen --top-return 0.5 --split train=0.8,test=0.2
@@ -124,9 +124,10 @@ def _lines(report: CurationReport, *, reject: bool) -> Iterator[str]:
     if report.rejected:
         yield f"{count(report.rejected, 'episode')} of them rejected"
     for name, part in report.splits.items():
+        worlds = count(part.groups, "world-episode")
         yield (
-            f"{printable(name):<10} {part.share:.1%} of the groups ({part.wanted:.1%} wanted): "
-            f"{count(part.groups, 'group')}, {count(part.episodes, 'episode')}, {count(part.agent_steps, 'agent-step')}"
+            f"{printable(name):<10} {worlds} ({part.share:.1%}, wanted {part.wanted:.1%}): "
+            f"{count(part.episodes, 'episode')}, {count(part.agent_steps, 'agent-step')}"
         )
     digest = f" (sha256 {report.digest[:12]})" if report.digest else ""
     yield f"{'nothing written to' if report.dry_run else 'written to'} {printable(report.path)}{digest}"

@@ -29,7 +29,7 @@ from townlet_core.cli.state import CliState, pass_state
 @click.option(
     "--world-ticks", "num_ticks", type=click.IntRange(1, 20_000), metavar="N", help="Ticks; by default an episode."
 )
-@click.option("--episode", type=click.IntRange(min=0), metavar="K", help="Which episode of a captured dataset.")
+@click.option("--episode", type=click.IntRange(min=0), metavar="K", help="Which world-episode of a captured dataset.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a value of the environment section.")
 @pass_state
 def command(
@@ -49,7 +49,7 @@ def command(
     """Simulate one world once more and write a page that plays it: one file, which needs no network.
 
     The argument is the directory of a run, the name of a scenario ('townlet scenarios' lists them), a YAML file, or
-    the directory of a dataset that 'townlet capture' has recorded, of which one episode is lived once more.
+    the directory of a dataset that 'townlet capture' has recorded, of which one world-episode is lived once more.
 
     \b
     townlet view default

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from townlet_core.config.root import SimulationConfig
+    from townlet_core.environments.vector import VectorEnvironment
     from townlet_core.plugins.registry import Registry
     from townlet_core.policy.base import Policy
     from townlet_core.replay.schema import Source
@@ -80,7 +81,7 @@ def capture_dataset(
     append: bool = False,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     announce: Callable[[str], None] = lambda _line: None,
-    on_progress: Callable[[int, int], None] = lambda _episodes, _steps: None,
+    on_progress: Callable[[int, int, int | None], None] = lambda _episodes, _steps, _expected: None,
 ) -> CaptureResultDTO:
     """Record what a policy does, and write it as a dataset.
 
@@ -96,11 +97,12 @@ def capture_dataset(
         stochastic: sample the actions of a trained policy, instead of the most likely ones; `random` always samples.
         sets: ``environment.key=value`` strings; they win over the run's configuration.
         trust_config: an environment that only the run or the artefact names may import and run a module.
-        tags: words that every trajectory is marked with.
+        tags: words that every episode is marked with.
         append: go on with the dataset at `out`, under seeds that it does not have yet.
         shard_bytes: see `DatasetWriter`.
         announce: takes a line for the user when a stop is asked for.
-        on_progress: called after every step with (world-episodes written, agent-steps made).
+        on_progress: called after every step with (world-episodes written, agent-steps made, those that it will be at
+            most; None where nobody knows).
 
     Raises:
         MissingInputError: there is no such policy, or no dataset to go on with.
@@ -150,12 +152,26 @@ def capture_dataset(
                 tags=tuple(tags),
                 deterministic=deterministic,
             )
+            expected = _expected_steps(environment, amount)
             statistics = service.capture(
-                environment, acting, writer, plan, should_stop=lambda: stop.requested, on_progress=on_progress
+                environment,
+                acting,
+                writer,
+                plan,
+                should_stop=lambda: stop.requested,
+                on_progress=lambda episodes, steps: on_progress(episodes, steps, expected),
             )
             if statistics.interrupted:
                 raise RunInterrupted(_how_to_go_on(out, statistics))
     return _result(out, source, statistics, duration_sec=time.perf_counter() - begin)
+
+
+def _expected_steps(environment: VectorEnvironment, amount: Amount) -> int | None:
+    """Return the agent-steps that it will be at most; None where episodes have no length that is known."""
+    if amount.episodes is None:
+        return amount.agent_steps
+    town = getattr(environment, "town", None)
+    return None if town is None else amount.episodes * environment.num_agents * int(town.num_ticks)
 
 
 def _artefact_path(policy: str) -> Path | None:
@@ -203,9 +219,11 @@ def policy_title(path: Path) -> str:
 
 def _how_to_go_on(out: Path, statistics: CaptureStatistics) -> str:
     if statistics.episodes == 0:
-        return "stopped before an episode was finished; nothing was added"
+        return "stopped before a world-episode was finished; nothing was added"
+    plural = "" if statistics.episodes == 1 else "s"
     return (
-        f"stopped after {statistics.episodes:,} episodes, {statistics.agent_steps:,} agent-steps, which are in {out}; "
+        f"stopped after {statistics.episodes:,} world-episode{plural}, {statistics.agent_steps:,} agent-steps, which "
+        f"are in {out}; "
         "the same command with --append records further ones"
     )
 
@@ -220,8 +238,8 @@ def _result(out: Path, source: Source, statistics: CaptureStatistics, *, duratio
         policy=source.policy,
         policy_digest=source.policy_digest,
         deterministic=bool(source.deterministic),
-        episodes=statistics.episodes,
-        trajectories=statistics.trajectories,
+        world_episodes=statistics.episodes,
+        episodes=statistics.trajectories,
         agent_steps=statistics.agent_steps,
         terminated=statistics.endings["terminated"],
         truncated=statistics.endings["truncated"],

@@ -73,9 +73,9 @@ def replay_capture(
             if wrong.any():
                 agent = int(wrong.argmax())
                 raise DatasetError(
-                    f"{path}: episode {group} cannot be shown: in tick {tick + 1} agent {agent} earns "
+                    f"{path}: world-episode {group} cannot be shown: in tick {tick + 1} agent {agent} earns "
                     f"{earned[agent]:g}, and {rewards[tick, agent]:g} was recorded; the simulation has changed since, "
-                    "or lives of this episode were left out of the dataset"
+                    "or lives of this day were left out of the dataset"
                 )
             if on_progress is not None:
                 on_progress(tick + 1, total)
@@ -88,7 +88,7 @@ def _lives(dataset: Dataset, episode: int | None) -> list[tuple[EpisodeEntry, Tr
     groups = dataset.episodes.group
     group = int(groups[0]) if episode is None else episode
     if not (groups == group).any():
-        raise UsageError(f"{dataset.path} has no episode {group}: there are {_ranges(groups)}")
+        raise UsageError(f"{dataset.path} has no world-episode {group}: there are {_ranges(groups)}")
     wanted = {"actions", "rewards"}
     return [pair for pair in dataset.trajectories(columns=wanted) if pair[0].group == group]
 
@@ -102,14 +102,14 @@ def _origin(dataset: Dataset, entry: EpisodeEntry) -> tuple[int, int, Source]:
     """Return number, seed and source of the world-episode that `entry` is part of."""
     sources = dataset.manifest.sources
     if not entry.source < len(sources):
-        raise UsageError(f"{dataset.path} does not say where episode {entry.group} is from")
+        raise UsageError(f"{dataset.path} does not say where world-episode {entry.group} is from")
     source = sources[entry.source]
     if source.environment != "town":
         where = f"was recorded in '{source.environment}'" if source.environment else "is not from the town"
-        raise UsageError(f"{dataset.path}: episode {entry.group} {where}: only the town can be viewed")
+        raise UsageError(f"{dataset.path}: world-episode {entry.group} {where}: only the town can be viewed")
     if source.kind != "capture" or entry.seed is None:
         raise UsageError(
-            f"{dataset.path}: episode {entry.group} has no seed of its own (it was recorded while training, or "
+            f"{dataset.path}: world-episode {entry.group} has no seed of its own (it was recorded while training, or "
             "imported): only what 'townlet capture' has recorded can be viewed"
         )
     return entry.group, entry.seed, source

@@ -93,7 +93,7 @@ class Independence:
     def _look_for_group(self, entry: EpisodeEntry, place: dict[str, Any], log: FindingLog) -> None:
         first, split = self._split.setdefault(entry.group, (place["episode"], entry.split))
         if split != entry.split:
-            detail = f"group {entry.group} is in '{split}' (episode {first}) and in '{entry.split}'"
+            detail = f"world-episode {entry.group} is in '{split}' (episode {first}) and in '{entry.split}'"
             self._once("D401", (entry.group, entry.split), detail, place, log)
 
     def _look_for_seed(self, entry: EpisodeEntry, place: dict[str, Any], log: FindingLog) -> None:
@@ -101,7 +101,7 @@ class Independence:
             return
         first, group = self._group.setdefault((entry.source, entry.seed), (place["episode"], entry.group))
         if group != entry.group:
-            detail = f"groups {group} (episode {first}) and {entry.group} have seed {entry.seed}"
+            detail = f"world-episodes {group} (episode {first}) and {entry.group} have seed {entry.seed}"
             self._once("D405", entry.group, detail, place, log)
         if self._other is not None and _origin(self._manifest, entry) in self._other.origins:
             self._once("D404", entry.group, f"seed {entry.seed}", place, log)
@@ -124,7 +124,7 @@ class Independence:
             earlier, later = order[index], order[index + 1]
             log.add(
                 "D307",
-                f"agent {agent[later]} of group {group[later]}: steps {start[earlier]} to "
+                f"agent {agent[later]} of world-episode {group[later]}: steps {start[earlier]} to "
                 f"{start[earlier] + steps[earlier] - 1} are episode {number[earlier]}, and this one begins at "
                 f"{start[later]}",
                 episode=int(number[later]),

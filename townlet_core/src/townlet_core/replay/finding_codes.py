@@ -246,8 +246,8 @@ _TABLE = (
         "D307",
         "overlap",
         "error",
-        "One agent has two episodes in one group that overlap in time.",
-        "Give world-episodes that are different ones different groups.",
+        "One agent has two episodes in one world-episode that overlap in time.",
+        "Give world-episodes that are different ones different numbers.",
     ),
     # Independence
     FindingCode(
@@ -255,7 +255,7 @@ _TABLE = (
         "group-in-two-splits",
         "error",
         "Episodes of one world-episode are in different splits: what is held out was half seen.",
-        "`townlet replay curate --split`, which keeps groups together.",
+        "`townlet replay curate --split`, which keeps world-episodes together.",
     ),
     FindingCode(
         "D402",
@@ -282,7 +282,7 @@ _TABLE = (
         "D405",
         "seed-repeated",
         "warning",
-        "Two groups of one source were drawn from the same seed: they begin alike, and intervals will be too narrow.",
+        "Two world-episodes of one source have the same seed: they begin alike, and intervals will be too narrow.",
         "Capture with another seed.",
     ),
     # Labels and features
