@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from townlet_core.errors import ArtefactError
 from townlet_core.policy.heads import ActionHead
-from townlet_core.spaces import space_from_json, space_to_json, spaces_from_json
+from townlet_core.spaces import describe_space, space_from_json, space_to_json, spaces_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,11 +90,21 @@ class PolicySpec(BaseModel):
             environment: what it calls the environment.
 
         Raises:
-            ArtefactError: it does not; the text lists both.
+            ArtefactError: it does not; the text lists what differs, and what helps.
         """
-        if self.observations != shown.observations or self.action != shown.action:
-            raise ArtefactError(
-                f"{subject} does not fit {environment}:\n"
-                f"  the policy sees {self.observations} and decides {self.action}\n"
-                f"  the environment shows {shown.observations} and takes {shown.action}"
-            )
+        if self.observations == shown.observations and self.action == shown.action:
+            return
+        lines, mine, theirs = [], self.observation_spaces, shown.observation_spaces
+        for name in sorted(mine.keys() | theirs.keys()):
+            sees, shows = (describe_space(leaves[name]) if name in leaves else "nothing" for leaves in (mine, theirs))
+            if self.observations.get(name) != shown.observations.get(name):
+                lines.append(f"\n  {name}: the policy sees {sees}, and is shown {shows}")
+        if self.action != shown.action:
+            decides, takes = describe_space(self.action_space), describe_space(shown.action_space)
+            lines.append(f"\n  actions: the policy decides {decides}, and what is taken is {takes}")
+        is_town = "observation.features" in mine and "observation.features" in theirs
+        hint = "; the town shows 'observation.map' or not by environment.town.variant" if is_town else ""
+        raise ArtefactError(
+            f"{subject} does not fit {environment}:{''.join(lines)}\n"
+            f"  name the environment that it was made in with --env, and --set what was set there{hint}"
+        )
