@@ -33,7 +33,7 @@ EARLY_STOP = "test_cloning.py::test_a_run_stops_when_the_held_out_loss_falls_no_
 MUTANTS = {
     "a handful of rows passes the gate": Mutant(
         GATE,
-        "if measured.rows < settings.min_held_out_rows:",
+        "if measured.rows < min_rows:",
         "if False:",
         "test_labels.py::test_the_gate_is_not_passed_on_a_handful_of_rows",
     ),

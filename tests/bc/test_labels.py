@@ -207,3 +207,12 @@ def test_the_gate_is_not_passed_by_what_a_policy_without_eyes_reaches(majority_s
     gate = decide(Measured(0.95, 1000, 4, majority_share), GOOD, None, BCSettings())
     assert gate.passed is passed
     assert ("the most frequent action alone" in gate.reason) is not passed
+
+
+def test_everything_that_is_missing_for_the_gate_is_said():
+    gate = decide(Measured(0.5, 10, 1, 0.6), GOOD, None, BCSettings())
+    assert [part.split(" is ")[0].split(":")[0] for part in gate.reason.split("; ")] == [
+        "held-out accuracy 0.5000",
+        "only 10 held-out rows in 1 world-episode",
+        "held-out accuracy 0.5000",
+    ]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from townlet_strategies_bc.ceiling import Ceiling
     from townlet_strategies_bc.labels import Labels
     from townlet_strategies_bc.settings import BCSettings
@@ -65,25 +67,30 @@ def decide(measured: Measured, labels: Labels, ceiling: Ceiling | None, settings
         return Gate(
             passed=None, reason="continuous actions have no accuracy" if is_gaussian else "nothing was held out"
         )
+    reasons = list(_shortcomings(measured, accuracy, threshold, ceiling, settings.min_held_out_rows))
+    return Gate(passed=not reasons, reason="; ".join(reasons))
+
+
+def _shortcomings(
+    measured: Measured, accuracy: float, threshold: float, ceiling: Ceiling | None, min_rows: int
+) -> Iterator[str]:
+    """Yield what is missing for the gate."""
     if accuracy < threshold:
-        reason = f"held-out accuracy {accuracy:.4f} is below {threshold:g}"
+        limit = ""
         if ceiling is not None and ceiling.accuracy < threshold:
-            reason += f", and the recorded labels allow {ceiling.accuracy:.4f} at most"
-        return Gate(passed=False, reason=reason)
-    if measured.rows < settings.min_held_out_rows:
+            limit = f", and the recorded labels allow {ceiling.accuracy:.4f} at most"
+        yield f"held-out accuracy {accuracy:.4f} is below {threshold:g}{limit}"
+    if measured.rows < min_rows:
         episodes = "1 world-episode" if measured.groups == 1 else f"{measured.groups:,} world-episodes"
-        return Gate(
-            passed=False,
-            reason=f"only {measured.rows:,} held-out rows in {episodes}: too few to tell "
-            f"(strategies.bc.min_held_out_rows is {settings.min_held_out_rows:,})",
+        yield (
+            f"only {measured.rows:,} held-out rows in {episodes}: too few to tell "
+            f"(strategies.bc.min_held_out_rows is {min_rows:,})"
         )
     if measured.majority_share is not None and accuracy <= measured.majority_share:
-        return Gate(
-            passed=False,
-            reason=f"held-out accuracy {accuracy:.4f} is no more than the most frequent action alone reaches there "
-            f"({measured.majority_share:.4f})",
+        yield (
+            f"held-out accuracy {accuracy:.4f} is no more than the most frequent action alone reaches there "
+            f"({measured.majority_share:.4f})"
         )
-    return Gate(passed=True)
 
 
 def describe_degenerate(labels: Labels) -> str:
