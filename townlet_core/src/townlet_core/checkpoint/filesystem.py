@@ -31,16 +31,20 @@ _HINTS = {
 }
 
 
+def storage_error(action: str, path: Path | str, error: OSError) -> StorageError:
+    """Return the error for users that names `action`, `path`, the cause and what helps."""
+    code = f" [{errno.errorcode.get(error.errno, error.errno)}]" if error.errno else ""
+    hint = _HINTS.get(error.errno or 0)
+    return StorageError(f"cannot {action} {path}: {error.strerror or error}{code}" + (f" ({hint})" if hint else ""))
+
+
 @contextmanager
 def storage_guard(action: str, path: Path) -> Iterator[None]:
     """Turn an `OSError` of the block into a `StorageError` that names `action`, `path`, the cause and what helps."""
     try:
         yield
     except OSError as error:
-        code = f" [{errno.errorcode.get(error.errno, error.errno)}]" if error.errno else ""
-        hint = _HINTS.get(error.errno or 0)
-        message = f"cannot {action} {path}: {error.strerror or error}{code}" + (f" ({hint})" if hint else "")
-        raise StorageError(message) from error
+        raise storage_error(action, path, error) from error
 
 
 class FileSystem:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from townlet_core.checkpoint.filesystem import BINARY, CLOSE_ON_EXEC, NO_FOLLOW
+from townlet_core.checkpoint.filesystem import BINARY, CLOSE_ON_EXEC, NO_FOLLOW, storage_error
 from townlet_core.errors import DataError, MissingInputError
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def read_file(path: Path, most: int, error: type[DataError]) -> bytes:
 
     Raises:
         DataError: as `error`: it is missing, larger, no regular file, or cannot be read.
+        StorageError: it may not be read: then nothing is known of its contents.
     """
     # Without O_NONBLOCK, opening a named pipe would wait for its writer.
     flags = os.O_RDONLY | NO_FOLLOW | CLOSE_ON_EXEC | BINARY | getattr(os, "O_NONBLOCK", 0)
@@ -162,6 +163,8 @@ def read_file(path: Path, most: int, error: type[DataError]) -> bytes:
             return _read_all(file, status.st_size)
     except FileNotFoundError as cause:
         raise error(f"{path} is missing") from cause
+    except PermissionError as cause:
+        raise storage_error("read", path, cause) from cause
     except (OSError, MemoryError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause).__name__
         raise error(f"{path} cannot be read: {reason}") from cause

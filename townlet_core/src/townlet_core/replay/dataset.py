@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from townlet_core.checkpoint.filesystem import BINARY, CLOSE_ON_EXEC, NO_FOLLOW
+from townlet_core.checkpoint.filesystem import BINARY, CLOSE_ON_EXEC, NO_FOLLOW, storage_error
 from townlet_core.checkpoint.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, read_file
 from townlet_core.errors import DatasetError, MissingInputError
 from townlet_core.replay.schema import (
@@ -382,10 +382,17 @@ class Dataset:
 
 
 def _open(path: Path, size: int) -> int:
-    """Return a descriptor of the regular file `path` of `size` bytes, to be closed; raises `DatasetError`."""
+    """Return a descriptor of the regular file `path` of `size` bytes, to be closed.
+
+    Raises:
+        DatasetError: it is missing, another kind of file, or of another size.
+        StorageError: it may not be read.
+    """
     flags = os.O_RDONLY | NO_FOLLOW | CLOSE_ON_EXEC | BINARY | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(path, flags)
+    except PermissionError as error:
+        raise storage_error("read", path, error) from error
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
     status = os.fstat(descriptor)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from townlet_core.checkpoint.filesystem import storage_error
 from townlet_core.checkpoint.manifest import read_file
 from townlet_core.config.document import parse_yaml
 from townlet_core.errors import ConfigError, DatasetError, TownletError
@@ -30,6 +31,8 @@ MAX_NAME = 1024
 def dataset_guard(path: Path | str) -> Iterator[None]:
     """Turn whatever the block raises into a `DatasetError` that names `path`; Townlet's own errors pass.
 
+    What may not be read is a `StorageError`: a `DatasetError` is about contents.
+
     Libraries that parse hostile bytes raise nearly anything, so this catches `Exception`, running out of memory or of
     stack included. An interrupt passes.
     """
@@ -37,6 +40,8 @@ def dataset_guard(path: Path | str) -> Iterator[None]:
         yield
     except TownletError:
         raise
+    except PermissionError as error:
+        raise storage_error("read", path, error) from error
     except Exception as error:
         raise DatasetError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from townlet_core.checkpoint.filesystem import storage_error
 from townlet_core.checkpoint.manifest import read_file
 from townlet_core.errors import ConfigError, DatasetError, MissingInputError, UnavailableError
 from townlet_core.spaces import space_from_json
@@ -104,7 +105,7 @@ def read_metadata(directory: Path) -> Metadata:
             "observation_space": " (it would have to be asked from the environment, and none is built here)",
             "action_space": " (it would have to be asked from the environment, and none is built here)",
         }.get(place, "")
-        raise DatasetError(f"{path}: {place}: {problem['msg']}{hint}") from error
+        raise DatasetError(f"{path}: {place}{': ' if place else ''}{problem['msg']}{hint}") from error
 
 
 def parse_space(text: str, path: Path, field: str) -> spaces.Space[Any]:
@@ -153,7 +154,7 @@ def _shape_of(data: Any) -> list[int]:
 
 
 def digest_of(directory: Path) -> str:
-    """Return the SHA-256 over the data file followed by `metadata.json`; raises `DatasetError`."""
+    """Return the SHA-256 over the data file followed by `metadata.json`; raises `DatasetError`, `StorageError`."""
     digest = hashlib.sha256()
     path = directory / DATA_NAME
     try:
@@ -161,6 +162,8 @@ def digest_of(directory: Path) -> str:
             while chunk := file.read(_HASH_CHUNK):
                 digest.update(chunk)
         digest.update((directory / METADATA_NAME).read_bytes())
+    except PermissionError as error:
+        raise storage_error("read", path, error) from error
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
