@@ -15,12 +15,11 @@ from townlet_core.policy.spec import PolicySpec
 from townlet_core.policy.weights import Layout, initial_weights, layout
 from townlet_core.services.buffer import RolloutBuffer
 from townlet_core.spaces import action_count
-from townlet_core.torch.adam import Adam
 from townlet_core.torch.heads import log_prob_and_entropy
 from townlet_core.torch.network import TorchNetwork
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
-from townlet_strategies_ppo.update import UpdateMetrics, update
+from townlet_strategies_ppo.update import UpdateMetrics, make_optimizer, update
 
 if TYPE_CHECKING:
     from townlet_strategies_ppo.settings import PPOSettings
@@ -55,7 +54,7 @@ class Case:
         network = self.network()
         metrics = update(
             network,
-            Adam(network.parameters, epsilon=settings.adam_epsilon),
+            make_optimizer(network, epsilon=settings.adam_epsilon),
             self.batch(worlds_per_shard),
             settings,
             learning_rate=settings.learning_rate,

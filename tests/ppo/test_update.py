@@ -135,8 +135,8 @@ def test_both_gradients_agree_on_random_networks(seed) -> None:
     for minibatch in batch.minibatches(epoch_keys(seed, 1, batch.num_shards)[0], 3):
         (gradient, reported), (expected, expected_reported) = (path(minibatch) for path in paths)
         assert float(expected.abs().max()) > 1e-6
-        np.testing.assert_allclose(gradient.numpy(), expected.numpy(), atol=1e-12, rtol=1e-9)
-        np.testing.assert_allclose(reported.numpy(), expected_reported.numpy(), atol=1e-12, rtol=1e-9)
+        np.testing.assert_allclose(gradient, expected.numpy(), atol=1e-12, rtol=1e-9)
+        np.testing.assert_allclose(reported, expected_reported.numpy(), atol=1e-12, rtol=1e-9)
 
 
 @pytest.mark.usefixtures("gradient")

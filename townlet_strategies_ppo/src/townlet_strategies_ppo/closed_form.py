@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from townlet_core.policy.backpropagation import ClosedFormNetwork
 from townlet_core.policy.head_gradients import ActionTerms
@@ -36,9 +35,8 @@ class ClosedFormGradient:
         )
         self._operations = NumpyOperations()
 
-    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is reported by `update`, by name
-    def __call__(self, minibatch: Minibatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return d loss / d parameters (P,), and the numbers that `update.REPORTED` names."""
+    def __call__(self, minibatch: Minibatch) -> tuple[Array, list[float]]:
+        """Return d loss / d parameters (P,), which holds until the next call, and what `update.REPORTED` names."""
         coefficients, count = self._coefficients, minibatch.count
         weights = minibatch.weights.numpy()
         inputs = {name: values.numpy() for name, values in minibatch.inputs.items()}
@@ -67,7 +65,7 @@ class ClosedFormGradient:
             np.where(free <= held, free, 0) * -share, share * -coefficients.entropy_coef
         )
         gradient = self._network.backward(d_outputs, slopes * share * coefficients.value_coef, d_log_std)
-        reported = [
+        return gradient, [
             policy + coefficients.value_coef * value - coefficients.entropy_coef * entropy,
             policy,
             value,
@@ -78,7 +76,6 @@ class ClosedFormGradient:
             deviation,
             count,
         ]
-        return torch.from_numpy(gradient), torch.tensor(reported, dtype=torch.float64)
 
 
 def masked_mean(values: Array, weights: Array, count: int) -> float:

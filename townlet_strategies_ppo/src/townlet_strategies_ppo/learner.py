@@ -23,9 +23,9 @@ from townlet_core.policy.inputs import Moments, empty_normalizer
 from townlet_core.policy.learner_arrays import moment_arrays, moments_of, require_alike
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.weights import initial_weights, layout
-from townlet_core.torch.adam import Adam
 from townlet_core.torch.network import TorchNetwork
 from townlet_strategies_ppo.rewards import RewardScale
+from townlet_strategies_ppo.update import make_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,7 @@ class Learner:
             )
         self.rewards = RewardScale.new(*shape) if settings.normalize_rewards else None
         self.network = TorchNetwork(spec, encoder, self._flat, device=device)
-        self.optimizer = Adam(self.network.parameters, epsilon=settings.adam_epsilon)
+        self.optimizer = make_optimizer(self.network, epsilon=settings.adam_epsilon)
         views = self.network.layout.views(self._flat)
         self.policy = NumpyPolicy(spec, encoder, views, self.normalizer, worlds_per_shard=worlds_per_shard)
         self._worlds_per_shard = worlds_per_shard

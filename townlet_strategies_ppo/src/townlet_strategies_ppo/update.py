@@ -6,12 +6,13 @@ Legend: S shards, M minibatch steps made.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
 
 from townlet_core.errors import DataError
+from townlet_core.policy.adam import NumpyAdam, clip_norm
 from townlet_core.policy.backpropagation import has_closed_form
 from townlet_core.torch.adam import Adam, clip_global_norm
 from townlet_strategies_ppo.autograd import AutogradGradient
@@ -19,6 +20,8 @@ from townlet_strategies_ppo.closed_form import ClosedFormGradient
 from townlet_strategies_ppo.loss import LossCoefficients
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from townlet_core import randomness
     from townlet_core.arrays import Array
     from townlet_core.torch.network import TorchNetwork
@@ -32,8 +35,11 @@ METRICS = (*REPORTED, "grad_norm")
 class Gradient(Protocol):
     """Differentiates the loss of a minibatch."""
 
-    def __call__(self, minibatch: Minibatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return d loss / d parameters (P,), and the numbers that `REPORTED` names, (9,)."""
+    def __call__(self, minibatch: Minibatch) -> tuple[Any, Any]:
+        """Return d loss / d parameters (P,), and the numbers that `REPORTED` names, (9,).
+
+        Both are of the library whose Adam makes the steps: NumPy's on the CPU in closed form, else torch's.
+        """
         ...
 
 
@@ -58,9 +64,10 @@ class UpdateMetrics:
         return float(np.average(self.columns[name][first:], weights=self.columns["count"][first:]))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is reported by name, when the update is over
 def update(
     network: TorchNetwork,
-    optimizer: Adam,
+    optimizer: Adam | NumpyAdam,
     batch: RolloutBatch,
     settings: PPOSettings,
     *,
@@ -90,23 +97,24 @@ def update(
         settings.normalize_advantages,
     )
     differentiate: Gradient = gradient_path(network)(network, batch.num_shards, coefficients)
-    rows: list[torch.Tensor] = []
-    norms: list[torch.Tensor] = []
+    is_host = isinstance(optimizer, NumpyAdam)
+    clip: Callable[[Any, float | None], Any] = clip_norm if is_host else clip_global_norm
+    rows: list[Any] = []
+    norms: list[Any] = []
     first, epoch = 0, 0
     stop_reason: Literal["epochs", "target_kl"] = "epochs"
     for epoch in range(settings.num_epochs):
         first = len(rows)
         for minibatch in batch.minibatches(epoch_keys[epoch], settings.num_minibatches):
             gradient, row = differentiate(minibatch)
-            norms.append(clip_global_norm(gradient, settings.max_grad_norm))
+            norms.append(clip(gradient, settings.max_grad_norm))
             rows.append(row)
             optimizer.step(gradient, learning_rate=learning_rate)
         is_last = epoch + 1 == settings.num_epochs
         if settings.target_kl is not None and not is_last and _kl(rows[first:]) > settings.target_kl:
             stop_reason = "target_kl"
             break
-    reported, measured = torch.stack(rows).cpu().numpy(), torch.stack(norms).cpu().numpy()
-    table = np.column_stack([reported, measured]).astype(np.float64)
+    table = np.column_stack([_fetched(rows), _fetched(norms)]).astype(np.float64)
     if not np.isfinite(table).all():
         raise DataError(_describe_divergence(table))
     columns = dict(zip(METRICS, table.T, strict=True))
@@ -120,8 +128,20 @@ def gradient_path(network: TorchNetwork) -> type[ClosedFormGradient | AutogradGr
     return AutogradGradient
 
 
-def _kl(rows: list[torch.Tensor]) -> float:
-    table = torch.stack(rows)
+def make_optimizer(network: TorchNetwork, *, epsilon: float) -> Adam | NumpyAdam:
+    """Return the Adam that takes the network's kind of gradients."""
+    if gradient_path(network) is ClosedFormGradient:
+        return NumpyAdam(network.parameters.numpy(), epsilon=epsilon)
+    return Adam(network.parameters, epsilon=epsilon)
+
+
+def _fetched(parts: list[Any]) -> Array:
+    """Return numbers, or tensors on a device, as one array."""
+    return torch.stack(parts).cpu().numpy() if isinstance(parts[0], torch.Tensor) else np.array(parts)
+
+
+def _kl(rows: list[Any]) -> float:
+    table = _fetched(rows)
     counts = table[:, REPORTED.index("count")]
     return float((table[:, REPORTED.index("kl_k3")] * counts).sum() / counts.sum())
 
