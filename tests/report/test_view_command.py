@@ -61,8 +61,8 @@ def test_a_users_scenario_and_the_constants_of_the_town_can_be_set(here, capsys)
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["kitchen_brekfast"], 78, "did you mean 'kitchen_breakfast'?"),
-        (["runs/nothing"], 66, "there is no run and no scenario file"),
+        (["kitchen_brekfast"], 66, "did you mean 'kitchen_breakfast'?"),
+        (["runs/nothing"], 66, "there is no run, no dataset and no scenario file"),
         (["kitchen_breakfast", "--policy", "nowhere"], 66, "nowhere"),
         (["kitchen_breakfast", "--png", "121"], 64, "no tick 121: the recording goes from 0 to 120"),
         (["kitchen_breakfast", "--world-ticks", "0"], 64, "--world-ticks"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import threadpool_limits
 
 from townlet_core.config.load import LoadedConfig, load_config
-from townlet_core.errors import MissingInputError, UsageError
+from townlet_core.errors import MissingInputError, UsageError, suggestion
 from townlet_core.orchestrator.recorded_town import MOST_TICKS, recorded_environment
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.view_capture import replay_capture
@@ -20,6 +20,7 @@ from townlet_core.replay.dataset import is_dataset
 from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
 from townlet_core.services.rollout import Rollout
 from townlet_core.services.scripts import make_script
+from townlet_core.simulation.scenarios import SHIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,9 +118,14 @@ def _run_config(path: Path) -> Path | None:
 
 def _scenario(source: str) -> str:
     path = Path(source)
-    if len(path.parts) > 1 and not path.exists():
-        raise MissingInputError(f"there is no run and no scenario file {path}")
-    return source
+    if source in SHIPPED or path.exists():
+        return source
+    if len(path.parts) > 1 or path.suffix:
+        raise MissingInputError(f"there is no run, no dataset and no scenario file {path}")
+    raise MissingInputError(
+        f"there is no directory {source}, of a run or a dataset, and no scenario of that name"
+        f"{suggestion(source, SHIPPED)} (there are {', '.join(SHIPPED)})"
+    )
 
 
 def _policy(name: str, environment: TownEnvironment, registry: Registry) -> tuple[Policy, str]:

@@ -157,13 +157,18 @@ def artefact_path(path: Path) -> Path:
     """Return the directory of the artefact that `path` means: itself, or `policy/` where `path` is a run.
 
     Raises:
-        MissingInputError: it is a run that has no policy yet.
+        MissingInputError: it is a run that has no policy yet, or a dataset.
     """
     if (path / POLICY_DIR).is_dir():
         return path / POLICY_DIR
     if (path / "run.json").is_file():
         raise MissingInputError(
             f"{path} has no policy yet: a run writes it when it has finished; 'townlet runs show' says how far it is"
+        )
+    if (path / "dataset.json").is_file():
+        raise MissingInputError(
+            f"{path} is a dataset and no policy: 'townlet train --strategy bc --set strategies.bc.dataset={path}' "
+            "makes a policy of it"
         )
     return path
 

@@ -12,6 +12,7 @@ from townlet_core.errors import DatasetError, MissingInputError, UsageError
 from townlet_core.replay.dataset import Dataset, is_dataset
 from townlet_core.replay.legacy import export_legacy, import_legacy, is_legacy, open_legacy, rewrite_legacy
 from townlet_core.replay.legacy.opening import DEFAULT_PREFIX
+from townlet_core.replay.mistaken import MINARI_FILES, mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from townlet_core.replay.legacy.manifest import Form
 
 Format = Literal["native", "legacy", "minari"]
-_MINARI_FILES = ("main_data.hdf5", "data/main_data.hdf5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +70,19 @@ def detect_format(path: Path) -> Format:
     """Return the format of what lies at `path`.
 
     Raises:
-        MissingInputError: nothing does.
+        MissingInputError: nothing does, or something else of Townlet's.
         DatasetError: it is of none of the formats.
     """
     if not path.exists():
         raise MissingInputError(f"there is no file or directory {path}")
     if is_dataset(path):
         return "native"
-    if any((path / name).is_file() for name in _MINARI_FILES):
+    if any((path / name).is_file() for name in MINARI_FILES):
         return "minari"
     if is_legacy(path):
         return "legacy"
+    if said := mistaken(path):
+        raise MissingInputError(said)
     raise DatasetError(
         f"{path} is no dataset that is known: neither native (dataset.json), nor Minari (data/main_data.hdf5), nor of "
         "the earlier format (a manifest, a capture directory, a catalogue or a sample)"

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from townlet_core.checkpoint.filesystem import BINARY, CLOSE_ON_EXEC, NO_FOLLOW, storage_error
 from townlet_core.checkpoint.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, read_file
 from townlet_core.errors import DatasetError, MissingInputError
+from townlet_core.replay.mistaken import mistaken
 from townlet_core.replay.schema import (
     DATASET_NAME,
     EPISODES_NAME,
@@ -68,7 +69,7 @@ def read_manifest(path: Path) -> DatasetManifest:
 def _read_manifest(path: Path) -> tuple[DatasetManifest, str]:
     if not os.path.lexists(path / DATASET_NAME):  # what lies there and is no file is looked at below
         reason = f"has no {DATASET_NAME}" if path.is_dir() else "does not exist" if not path.exists() else "is a file"
-        raise MissingInputError(f"{path} is not a dataset: it {reason}")
+        raise MissingInputError(mistaken(path) or f"{path} is not a dataset: it {reason}")
     data = read_file(path / DATASET_NAME, MAX_DATASET_BYTES, DatasetError)
     return parse_manifest(data, path / DATASET_NAME), hashlib.sha256(data).hexdigest()
 

@@ -22,6 +22,7 @@ from townlet_core.replay.legacy.catalogue import (
 from townlet_core.replay.legacy.manifest import LegacyManifest, ManifestEntry, parse_legacy_manifest
 from townlet_core.replay.legacy.metrics import MetricsFile, read_metrics
 from townlet_core.replay.legacy.sample import LegacySample, SampleFiles, load_sample
+from townlet_core.replay.mistaken import mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -110,12 +111,14 @@ def open_legacy(
         working_dir: where relative names are looked for after the directory of the file that names them.
 
     Raises:
-        MissingInputError: there is nothing at `path`.
+        MissingInputError: there is nothing at `path`, or something else, such as a run.
         DatasetError: a file is damaged, missing, or lies where it may not.
         UsageError: the catalogue has several data sets, or none of that name.
     """
     if not path.exists():
         raise MissingInputError(f"there is no file or directory {path}")
+    if not is_legacy(path) and (said := mistaken(path)):
+        raise MissingInputError(said)
     path = path.resolve() if path.is_symlink() else path  # what the user names may be a link; what a file names may not
     places = standard_places(path / CATALOGUE_NAME if path.is_dir() else path, roots=roots, working_dir=working_dir)
     if path.is_dir():
