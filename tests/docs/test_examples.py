@@ -140,6 +140,7 @@ def test_a_page_that_shows_how_to_resume_says_that_the_weights_will_differ(name)
     text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
     assert "--resume" in text
     assert "weights differ from those of an uninterrupted run, and the result says so" in text
+    assert "in the middle of its episodes, and ends with" in text, "that is so in the town"
     assert "same result" not in text
     assert {"num_resumes", "episodes_restarted"} <= PPOTrainingResultDTO.model_fields.keys()
 
