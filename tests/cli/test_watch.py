@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from telemetry_logs import LINES
 
 from townlet_core.cli.main import main
 from townlet_core.cli.tables import short_count, short_number, trend
+from townlet_core.cli.watch import _Printer
+from townlet_core.tracking.log_watch import LogWatch
+from townlet_core.tracking.thresholds import Threshold
 
 PPO = LINES["ppo"]
 
@@ -66,6 +70,7 @@ def test_kinds_that_take_turns_each_get_their_head(watch):
     _, out, _ = watch(lines=[LINES["bc"](1), LINES["bc"](2), PPO(1), b'{"epoch": 1, "pulse": 2}\n'])
     heads = [line for line in out.splitlines() if line in ("bc 2.0", "ppo 2.0", "other")]
     assert heads == ["bc 2.0", "ppo 2.0", "other"]
+    assert "\n\nppo 2.0\n" in out
     assert "  EPOCH   PULSE".lower() in out.lower()
 
 
@@ -196,6 +201,18 @@ def test_limits_that_are_left_are_told_while_following_goes_on(watch, path):
     assert (code, err) == (0, f"exceeded: {told}\n")
     assert f"exceeded     {told}" in out
     assert "run          finished" in out
+
+
+def test_a_limit_is_told_once_until_the_log_begins_again(path, capsys):
+    path.write_bytes(PPO(1))
+    log = LogWatch(path, thresholds=[Threshold(name="lr", bound="max", limit=0.0)])
+    news, printer = log.look(), _Printer(as_json=False, is_following=True)
+    printer.warn(log.report())
+    printer.warn(log.report())
+    assert capsys.readouterr().err.count("exceeded: lr 0.0003 > 0 (epoch 1, line 1)") == 1
+    printer.show(replace(news, begun_again=True))
+    printer.warn(log.report())
+    assert "read again from its beginning\nexceeded: lr" in capsys.readouterr().err
 
 
 def test_following_a_silent_log_ends_with_2(watch):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import shutil
 
 import pytest
 from hypothesis import given
@@ -297,6 +298,25 @@ def test_following_brings_each_line_once_when_it_is_complete(path):
     assert world.now == 5.0
 
 
+def test_a_whole_line_without_its_newline_is_counted_once_and_when_that_has_come(path):
+    world = World(append(path, PPO(1).rstrip()), nothing, append(path, b"\n", PPO(2)))
+    assert world.follow(LogWatch(path)) == [([1, 2], 2, False), "interrupted"]
+
+
+def test_a_run_directory_that_vanishes_leaves_what_is_known(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "telemetry.jsonl").write_bytes(PPO(1))
+    watch = LogWatch(run)
+    assert World(lambda: shutil.rmtree(run)).follow(watch) == [([1], 1, False), "interrupted"]
+    assert watch.report().updates == 1
+
+
+def test_of_equal_returns_the_first_is_the_best(path):
+    lines = [PPO(epoch, episode_return_mean=2.0) for epoch in (1, 2)]
+    assert watched(path, *lines).report().best_return.epoch == 1
+
+
 def test_a_run_directory_that_is_not_there_yet_is_waited_for(tmp_path):
     run = tmp_path / "run"
     world = World(nothing, run.mkdir, append(run / "telemetry.jsonl", PPO(1)))
@@ -406,6 +426,14 @@ def test_silence_ends_the_following_if_limits_do(path):
     world = World(*[nothing] * 9)
     assert world.follow(watch, stale_sec=3.0, until_exceeded=True) == [([], 0, False)]
     assert world.now == 4.0
+
+
+def test_a_run_that_has_ended_is_not_silent(path):
+    watch = LogWatch(path)
+    path.write_bytes(PPO(1))
+    world = World(record(path.parent, "finished"))
+    assert world.follow(watch, stale_sec=3.0, interval_sec=5.0) == [([1], 1, False)]
+    assert (watch.stale_sec, watch.verdict) == (None, "within")
 
 
 def test_a_damaged_line_ends_the_following(path):

@@ -132,7 +132,12 @@ def test_a_damaged_line_names_file_line_and_field(data, reason):
 
 
 def test_rounding_does_not_damage_a_line():
-    assert one(LINES["ppo"](1, reward_advantage_corr=1.0000000002)).number("reward_advantage_corr") > 1.0
+    for value in (1.0000000002, -1.0000000002):
+        assert abs(one(LINES["ppo"](1, reward_advantage_corr=value)).number("reward_advantage_corr")) > 1.0
+
+
+def test_bounds_of_today_are_not_those_of_older_versions():
+    assert one(LINES["1.1"](1, epoch=0.0, reward_advantage_corr=1.5)).epoch == 0
 
 
 def is_damaged(data):
