@@ -1,3 +1,5 @@
+import errno
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +11,9 @@ import pytest
 from datasets import SPACES, make_events, make_trajectories, make_trajectory, write_dataset
 from gymnasium import spaces
 
+from townlet_core.checkpoint.filesystem import FileSystem
 from townlet_core.errors import DatasetError, MissingInputError, StorageError, UsageError
+from townlet_core.replay import writer as writer_module
 from townlet_core.replay.dataset import Dataset, is_dataset
 from townlet_core.replay.schema import Parent, Source
 from townlet_core.replay.trajectory import Trajectory
@@ -235,6 +239,69 @@ def test_a_full_disk_loses_nothing_that_was_finished(tmp_path, monkeypatch):
         writer.flush()
     monkeypatch.undo()
     assert tree(dataset.path) == before
+
+
+class Refusing(FileSystem):
+    """Raises `error` the first time that `call` is made of a path that contains `part`."""
+
+    def __init__(self, call, part, error):
+        self.call, self.part, self.error = call, part, error
+
+    def _meet(self, call, path):
+        if call == self.call and self.part in str(path) and self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+    def create(self, path):
+        self._meet("create", path)
+        return super().create(path)
+
+    def sync_directory(self, path):
+        super().sync_directory(path)
+        if any(self.part in child.name for child in path.iterdir()):
+            self._meet("sync", f"{path}/{self.part}")
+
+
+def write_two(writer):
+    writer.extend([make_trajectory(content=1), make_trajectory(content=2)])
+    writer.flush()
+
+
+@pytest.mark.parametrize(
+    ("call", "part", "error", "seen"),
+    [
+        ("create", ".dataset.json", OSError(errno.ENOSPC, "full"), StorageError),
+        ("sync", "shard-000000", OSError(errno.EIO, "broken"), StorageError),
+        ("sync", "shard-000000", KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_what_was_refused_once_is_neither_lost_nor_written_twice(tmp_path, call, part, error, seen):
+    filesystem = Refusing(call, part, error)
+    with pytest.raises(seen), DatasetWriter(tmp_path / "data", **SPACES, filesystem=filesystem) as writer:
+        write_two(writer)
+    dataset = Dataset(tmp_path / "data")
+    dataset.require_intact()
+    contents = [entry.content for entry, _ in dataset.trajectories()]
+    assert contents == [make_trajectory(content=number).entry().content for number in (1, 2)]
+
+
+def test_a_shard_never_takes_the_name_of_another(tmp_path):
+    dataset = write_dataset(tmp_path / "data", make_trajectories(3), shard_bytes=1)
+    document = json.loads((dataset.path / "dataset.json").read_text())
+    del document["shards"][1]
+    (dataset.path / "dataset.json").write_text(json.dumps(document))
+    with DatasetWriter.append(dataset.path) as writer:
+        writer.add(make_trajectory(content=9))
+    dataset = Dataset(dataset.path)
+    assert [shard.entry.name for shard in dataset.shards] == ["shard-000000", "shard-000002", "shard-000003"]
+    dataset.require_intact()
+
+
+def test_what_is_said_of_episodes_never_grows_past_what_readers_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "_ENTRY_BYTES", 10_000)
+    told = [make_trajectory(content=number, metadata={"text": "x" * 4000}) for number in range(7)]
+    dataset = write_dataset(tmp_path / "data", told, shard_bytes=1 << 30)
+    assert [shard.entry.num_episodes for shard in dataset.shards] == [3, 3, 1]
 
 
 KILLED = """

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from townlet_core.replay.trajectory import Trajectory
 
 DEFAULT_SHARD_BYTES = 32 << 20
+_ENTRY_BYTES = 32 << 20
+"""A shard is written when what `episodes.json` says has grown to this: readers take no more than 256 MiB. [bytes]"""
 
 
 class DatasetWriter:
@@ -110,7 +112,7 @@ class DatasetWriter:
         self._waiting: list[Trajectory] = []
         self._entries: list[EpisodeEntry] = []
         self._events: list[Mapping[str, Array]] = []
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._entry_bytes = self._num_named = 0
 
     @classmethod
     def append(cls, path: Path, *, shard_bytes: int = DEFAULT_SHARD_BYTES, filesystem: FileSystem = DISK) -> Self:
@@ -129,6 +131,7 @@ class DatasetWriter:
         self._sources, self._columns, self._shards = list(manifest.sources), manifest.columns, list(manifest.shards)
         self.num_episodes = sum(shard.num_episodes for shard in self._shards)
         self.num_rows = sum(shard.num_rows for shard in self._shards)
+        self._num_named = len(self._shards)
         known = {shard.name for shard in self._shards}
         clean_leftovers(path, filesystem=filesystem)
         with storage_guard("clean", path):
@@ -167,7 +170,8 @@ class DatasetWriter:
         self.num_episodes += 1
         self.num_rows += trajectory.num_steps
         self._waiting_bytes += sum(array.nbytes for array in trajectory.steps.values())
-        if self._waiting_bytes >= self._shard_bytes:
+        self._entry_bytes += len(entry.model_dump_json(exclude_defaults=True))
+        if self._waiting_bytes >= self._shard_bytes or self._entry_bytes >= _ENTRY_BYTES:
             self.flush()
 
     def add_events(self, events: Mapping[str, Array]) -> None:
@@ -185,15 +189,20 @@ class DatasetWriter:
         """Write what is waiting as a shard, and name it in `dataset.json`; without any, nothing is written.
 
         Raises:
-            StorageError: the system refused; the dataset is as it was.
+            StorageError: the system refused; the dataset is as it was, and the next call tries again.
         """
-        if not self._waiting:
-            return
-        name = f"shard-{len(self._shards):06d}"
+        if self._waiting:
+            self._write_shard()
+        if self._num_named < len(self._shards):
+            self._write_manifest(complete=False)
+
+    def _write_shard(self) -> None:
+        name = f"shard-{1 + max((int(shard.name[6:]) for shard in self._shards), default=-1):06d}"
         files = {column.file: _npy(self._gathered(column)) for column in self._columns}
         files[EPISODES_NAME] = entries_bytes(self._entries)
         num_events = sum(len(events["event.step"]) for events in self._events)
-        write_directory(self.path / name, files, filesystem=self._filesystem)
+        # What has this name is from a call that was interrupted, and not part of the dataset.
+        write_directory(self.path / name, files, replace=True, filesystem=self._filesystem)
         shard = ShardEntry(
             name=name,
             num_rows=sum(entry.num_steps for entry in self._entries),
@@ -202,9 +211,9 @@ class DatasetWriter:
             num_bytes=sum(map(len, files.values())),
             sha256=hashlib.sha256((self.path / name / MANIFEST_NAME).read_bytes()).hexdigest(),
         )
+        # Both at once: were the shard named later, an error on the way would leave its episodes to be written twice.
         self._shards.append(shard)
-        self._write_manifest(complete=False)
-        self._waiting, self._entries, self._events, self._waiting_bytes = [], [], [], 0
+        self._waiting, self._entries, self._events, self._waiting_bytes, self._entry_bytes = [], [], [], 0, 0
 
     def _gathered(self, column: ColumnSpec) -> Array:
         if column.axis == "event":
@@ -229,6 +238,7 @@ class DatasetWriter:
     def _write_manifest(self, *, complete: bool) -> DatasetManifest:
         manifest = self._parse(shards=tuple(self._shards), complete=complete)
         write_file(self.path / DATASET_NAME, manifest_bytes(manifest), filesystem=self._filesystem)
+        self._num_named = len(self._shards)
         return manifest
 
     def _parse(self, **fields: Any) -> DatasetManifest:
