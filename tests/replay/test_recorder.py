@@ -295,3 +295,27 @@ def test_an_event_that_was_not_named_after_the_reset_is_a_fault():
     environment.extra = {"surprise": np.ones(1)}
     with pytest.raises(EnvironmentFault, match="counts 'surprise', and did not after the reset"):
         rollout.step()
+
+
+class Absence(LivesEnvironment):
+    """Slot 1 is absent from step 4 to step 17, and its life goes on; unless `accompanied`, slot 0 is never there."""
+
+    accompanied = False
+
+    def shown(self, *arguments):
+        self.is_absent[:, 0] = not self.accompanied
+        self.is_absent[:, 1] = (self.now >= 4) & (self.now < 18)
+        return super().shown(*arguments)
+
+
+@pytest.mark.parametrize("accompanied", [False, True])
+def test_stretches_in_which_an_agent_is_absent_have_no_rows_and_are_no_trajectories(accompanied):
+    environment = Absence(1, endless=True)
+    environment.accompanied = accompanied
+    episodes, recorder = record(29, environment=environment, seeds=[3], cut=True, fragment_bytes=500)
+    assert recorder.fragment_steps < 7
+    found = [one for episode in episodes for one in episode.trajectories if one.agent == 1]
+    seen = np.concatenate([one.steps["observation"][:, 2] for one in found])
+    assert seen.tolist() == [*range(4), *range(18, 29)]
+    for one in found:
+        assert one.steps["observation"][:, 2].tolist() == [one.start_step + step for step in range(one.num_steps)]

@@ -252,14 +252,17 @@ class TrajectoryRecorder:
 
     def cut(self, world: int) -> None:
         """Hand over what there is of a world; lives that go on are "cut", and go on in a stretch of their own."""
-        running = np.flatnonzero((self._life_row[world] >= 0) & (self._life_row[world] < self._block.row))
-        if len(running):
-            seen, values = self._seen_last()
-            for agent in running.tolist():
-                self._close_life(world, agent, "cut", seen, values)
-                self._life_row[world, agent] = self._block.row
+        row = self._block.row
+        running = (self._life_row[world] >= 0) & (self._life_row[world] < row)
+        present = self._block.buffer.agent_mask
+        for agent in np.flatnonzero(running).tolist():
+            if present[self._life_row[world, agent] : row, world, agent].any():  # else it was absent all along
+                self._close_life(world, agent, "cut", *self._seen_last())
+            self._life_row[world, agent] = row
         if self._worlds.closed[world]:
             self._hand_over(world, is_over=False)
+        else:
+            self._worlds.first[world] = row  # there is nothing that has to be kept
 
     def cut_all(self) -> None:
         """Hand over what there is of every world; see `cut`."""
@@ -286,6 +289,7 @@ class TrajectoryRecorder:
         rows = slice(life.first, life.last)
         present = self._block.buffer.agent_mask[rows, world, life.agent]
         wanted = slice(None) if present.all() else present
+        begin = life.first + int(present.argmax())
         return Trajectory(
             steps={
                 name: column[rows, world, life.agent][wanted].copy()
@@ -296,7 +300,7 @@ class TrajectoryRecorder:
             ending=life.ending,
             agent=life.agent,
             life=life.number,
-            start_step=life.first - int(self._worlds.begin[world]),
+            start_step=begin - int(self._worlds.begin[world]),
         )
 
     def _make_room(self) -> None:
