@@ -150,3 +150,20 @@ def test_what_is_forgotten_or_unmapped_can_still_be_read(dataset):
     dataset.unmap()
     np.testing.assert_array_equal(column, before)
     np.testing.assert_array_equal(shard.column("observation.features"), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda document: document.update(complet=True), "unknown field 'complet'; did you mean 'complete'?"),
+        (lambda document: document["sources"][0].update(colour=1), "sources.0: unknown field 'colour'"),
+        (lambda document: document.pop("columns"), "the field 'columns' is missing"),
+        (lambda document: document.update(complete=3), "complete: Input should be a valid boolean"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_in_plain_words(tmp_path, change, said):
+    dataset = write_dataset(tmp_path / "d")
+    with pytest.raises(DatasetError) as error:
+        edit_manifest(dataset, change)
+        Dataset(tmp_path / "d")
+    assert f"dataset.json: {said}" in str(error.value)

@@ -12,7 +12,7 @@ import h5py
 import minari
 import numpy as np
 import pytest
-from datasets import SPACES, make_trajectory
+from datasets import SPACES, make_trajectory, write_dataset
 from gymnasium import spaces
 from minari.data_collector import EpisodeBuffer
 
@@ -467,3 +467,29 @@ def test_any_truncation_of_a_file_is_an_error_or_changes_nothing(tmp_path, stora
         except DatasetError:
             continue
         assert_same_trajectories(before, after)
+
+
+@pytest.mark.parametrize("names", [("a",), tuple("abcde")])
+def test_a_wrong_number_of_action_names_is_refused_before_anything_is_made(tmp_path, names):
+    export_minari(write_dataset(tmp_path / "d"), tmp_path / "minari")
+    with pytest.raises(UsageError, match=rf"--action-names .* gives {len(names)} names for 4 actions"):
+        import_minari(tmp_path / "minari", tmp_path / "out", action_names=names)
+    assert not (tmp_path / "out").exists()
+
+
+def test_actions_that_are_no_choices_have_no_names(tmp_path):
+    box = spaces.Box(-1, 1, (2,), np.float32)
+    rows = {"actions": np.zeros((5, 2), np.float32), "action_mask": None}
+    dataset = write_dataset(tmp_path / "d", [make_trajectory(rows=rows)], action_space=box, action_names=())
+    export_minari(dataset, tmp_path / "minari")
+    with pytest.raises(UsageError, match="which have no names"):
+        import_minari(tmp_path / "minari", tmp_path / "out", action_names=["a", "b"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_metadata_that_is_no_json_is_said_in_plain_words(tmp_path):
+    export_minari(write_dataset(tmp_path / "d"), tmp_path / "minari")
+    path = tmp_path / "minari" / "data" / "metadata.json"
+    path.write_text("{")
+    with pytest.raises(DatasetError, match=r"metadata\.json: Invalid JSON"):
+        import_minari(tmp_path / "minari", tmp_path / "out")

@@ -27,11 +27,12 @@ from pydantic import (
 )
 
 from townlet_core.checkpoint.manifest import is_plain_name
-from townlet_core.errors import DatasetError
+from townlet_core.errors import DatasetError, suggestion
 from townlet_core.replay.columns import check_columns
 from townlet_core.spaces import space_from_json, spaces_from_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from gymnasium import spaces
@@ -264,6 +265,7 @@ class EpisodeEntry(Record):
     metadata: dict[str, Json] = Field(default_factory=dict)
 
 
+_ABOUT_FIELDS = {"extra_forbidden": "unknown field '{}'", "missing": "the field '{}' is missing"}
 _ENTRIES = TypeAdapter(list[EpisodeEntry], config=ConfigDict(strict=True))
 
 
@@ -307,8 +309,18 @@ def parse_entries(data: bytes, path: Path) -> list[EpisodeEntry]:
 def first_problem(error: ValidationError) -> str:
     """Return the first thing that is wrong, with its place, in one short line."""
     problem = error.errors(include_url=False, include_input=False)[0]
-    place, text = ".".join(str(part) for part in problem["loc"])[:300], problem["msg"][:500]
+    *above, last = problem["loc"] or ("",)
+    if problem["type"] in _ABOUT_FIELDS:
+        place, text = _place(above), _ABOUT_FIELDS[problem["type"]].format(str(last)[:300])
+        if problem["type"] == "extra_forbidden" and not above and error.title == DatasetManifest.__name__:
+            text += suggestion(str(last)[:300], DatasetManifest.model_fields)
+    else:
+        place, text = _place(problem["loc"]), problem["msg"][:500]
     return f"{place}: {text}" if place else text
+
+
+def _place(path: Iterable[int | str]) -> str:
+    return ".".join(map(str, path))[:300]
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

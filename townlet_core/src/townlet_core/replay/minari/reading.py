@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium import spaces
 
-from townlet_core.errors import ConfigError, DatasetError
+from townlet_core.errors import ConfigError, DatasetError, UsageError
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.minari.description import (
     DATA_NAME,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from gymnasium import spaces
     from pydantic import JsonValue
 
     from townlet_core.arrays import Array
@@ -77,12 +77,13 @@ def import_minari(
     Raises:
         MissingInputError: there is no such dataset.
         DatasetError: it is damaged, hostile, or of spaces that no policy can have; what was read before stays in `out`.
-        UsageError: something else is in `out`.
+        UsageError: something else is in `out`, or there are not as many `action_names` as actions.
         StorageError: the system refused.
     """
     directory = data_directory(source)
     metadata = read_metadata(directory)
     spaces_ = _Spaces.of(directory / METADATA_NAME, metadata)
+    _check_action_names(action_names, spaces_.action)
     origin = Source(
         kind="import",
         format="minari",
@@ -108,6 +109,13 @@ def import_minari(
                 if on_progress is not None:
                     on_progress(number + 1, count)
     return Dataset(out)
+
+
+def _check_action_names(names: Sequence[str], action: spaces.Space[Any]) -> None:
+    wanted = int(action.n) if isinstance(action, spaces.Discrete) else 0
+    if names and len(names) != wanted:
+        what = f"{wanted} actions" if wanted else f"the actions {action}, which have no names"
+        raise UsageError(f"--action-names (action_names=[...] in Python) gives {len(names)} names for {what}")
 
 
 @dataclass(frozen=True, slots=True)
