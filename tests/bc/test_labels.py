@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from townlet_core.errors import DatasetError
 from townlet_core.policy.heads import ActionHead
-from townlet_strategies_bc.ceiling import _ceiling, accuracy_ceiling, hash_rows
+from townlet_strategies_bc.ceiling import _Pairs, accuracy_ceiling, hash_rows
 from townlet_strategies_bc.gate import Measured, decide
 from townlet_strategies_bc.labels import Labels, balanced_weights, read_labels
 from townlet_strategies_bc.settings import BCSettings
@@ -101,7 +101,10 @@ def by_counting(situations, labels):
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=60))
 def test_the_ceiling_is_what_counting_gives(rows):
     situations, labels = (np.array(column, np.uint64) for column in zip(*rows, strict=True))
-    found = _ceiling(situations, labels)
+    pairs = _Pairs(24)  # as many different ones as there can be, so that some are counted before others come
+    for part in range(0, len(rows), 7):
+        pairs.add(situations[part : part + 7], labels[part : part + 7])
+    found = pairs.ceiling()
     assert (found.accuracy, found.repeated_share) == pytest.approx(by_counting(situations.tolist(), labels.tolist()))
     assert found.rows == len(rows)
 
@@ -132,8 +135,24 @@ def test_an_action_mask_tells_situations_apart(tmp_path):
 
 def test_an_even_part_is_looked_at_where_memory_does_not_reach(tmp_path):
     dataset = demonstrations(tmp_path / "d", 40)
-    ceiling = accuracy_ceiling(dataset, np.ones(40, bool), max_rows=200)
+    ceiling = accuracy_ceiling(dataset, np.ones(40, bool), max_pairs=200)
     assert 120 < ceiling.rows < 280
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+def test_a_part_of_the_observations_is_never_none_of_them_and_each_is_counted_whole(tmp_path, most):
+    ceiling = accuracy_ceiling(ambiguous(tmp_path / "d"), np.array([True]), max_pairs=most)
+    shares = {10: {1.0, 0.7, 0.5}, 20: {0.85, 0.75, 0.6}, 30: {22 / 30}}  # of one, two or all three observations
+    assert min(abs(ceiling.accuracy - share) for share in shares[ceiling.rows]) < 1e-9
+
+
+def test_rows_that_are_all_seen_alike_are_all_looked_at_in_little_memory():
+    pairs = _Pairs(10)
+    for _ in range(100):
+        pairs.add(np.full(50, 2**63, np.uint64), np.repeat([1, 2], [30, 20]).astype(np.uint64))
+        assert len(pairs._situations) <= 2
+    assert pairs.ceiling().rows == 5000
+    assert pairs.ceiling().accuracy == pytest.approx(0.6)
 
 
 @settings(deadline=None)

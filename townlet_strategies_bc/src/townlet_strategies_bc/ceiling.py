@@ -5,10 +5,11 @@ right in all of them: the best one takes the most frequent label of each observa
 ceiling is the share of rows that this one gets right. It is an upper bound: where few observations occur twice, hardly
 any disagreement can be seen, and where none does, nothing is known.
 
-Rows are compared by 64-bit hashes of their bytes, 16 bytes each. Beyond `MAX_ROWS` the rows of an even part of the
-observations are looked at, chosen by the hash, so that memory is bounded.
+Rows are compared by 64-bit hashes of their bytes, and equal ones are counted, in 24 bytes. Where there are more than
+`MAX_PAIRS` different ones, the rows of an even part of the observations are looked at, chosen by the hash, so that
+memory is bounded; there is always at least one observation among them.
 
-Legend: B rows.
+Legend: B rows, P different pairs of a situation and a label.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from townlet_core.arrays import Array
     from townlet_core.replay.dataset import Dataset
 
-MAX_ROWS = 200_000
+MAX_PAIRS = 200_000
 _ROWS_AT_ONCE = 4096
 
 
@@ -47,13 +48,13 @@ class Ceiling:
     repeated_share: float
 
 
-def accuracy_ceiling(dataset: Dataset, episodes: Array, *, max_rows: int = MAX_ROWS) -> Ceiling:
+def accuracy_ceiling(dataset: Dataset, episodes: Array, *, max_pairs: int = MAX_PAIRS) -> Ceiling:
     """Return the ceiling over the rows of the wanted episodes, (E,) bool.
 
     Args:
         dataset: the dataset.
         episodes: which episodes.
-        max_rows: how many rows are kept in memory.
+        max_pairs: how many different pairs of observation and label are kept in memory.
     """
     seen = list(dataset.manifest.observation_spaces)
     if ACTION_MASK in dataset.manifest.along("step"):
@@ -66,31 +67,66 @@ def accuracy_ceiling(dataset: Dataset, episodes: Array, *, max_rows: int = MAX_R
         shuffle=False,
         drop_last=False,
     )
-    limit = np.uint64(2**64 - 1)
-    if reader.num_rows > max_rows:
-        limit = np.uint64(int(2**64 * (max_rows / reader.num_rows)))
-    kept: list[tuple[Array, Array]] = []
+    pairs = _Pairs(max_pairs)
     for rows in reader.epoch(0):
-        situations = hash_rows([rows[name] for name in seen])
-        inside = situations <= limit
-        kept.append((situations[inside], hash_rows([rows[ACTIONS]])[inside]))
-    situations, labels = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    return _ceiling(situations, labels)
+        pairs.add(hash_rows([rows[name] for name in seen]), hash_rows([rows[ACTIONS]]))
+    return pairs.ceiling()
 
 
-def _ceiling(situations: Array, labels: Array) -> Ceiling:
-    """Return the ceiling of rows that are given by two hashes each, (B,) uint64."""
-    order = np.lexsort((labels, situations))
-    situations, labels = situations[order], labels[order]
-    new_situation = np.concatenate([[True], situations[1:] != situations[:-1]])
-    new_pair = new_situation | np.concatenate([[True], labels[1:] != labels[:-1]])
-    pair_begins = np.flatnonzero(new_pair)
-    pair_counts = np.diff(pair_begins, append=len(situations))
-    firsts = np.flatnonzero(new_situation[pair_begins])  # the first pair of each situation
-    most = np.maximum.reduceat(pair_counts, firsts)
-    counts = np.add.reduceat(pair_counts, firsts)
-    rows = len(situations)
-    return Ceiling(int(most.sum()) / rows, rows, int(counts[counts > 1].sum()) / rows)
+class _Pairs:
+    """Different pairs of a situation and a label, counted; of too many, those whose situation has a small hash.
+
+    The limit only ever falls, so what is below it at the end has been counted from the first row on.
+
+    Args:
+        most: how many are kept, unless one situation alone has more labels; as many again wait to be counted.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._limit = most, np.uint64(2**64 - 1)
+        self._situations, self._labels = np.zeros((2, 0), np.uint64)
+        self._counts = np.zeros(0, np.int64)
+        self._waiting: list[tuple[Array, Array]] = []
+        self._num_waiting = 0
+
+    def add(self, situations: Array, labels: Array) -> None:
+        """Count rows, given by two hashes each, (B,) uint64."""
+        inside = situations <= self._limit
+        self._waiting.append((situations[inside], labels[inside]))
+        self._num_waiting += len(self._waiting[-1][0])
+        if self._num_waiting >= self._most:
+            self._count()
+
+    def _count(self) -> None:
+        situations = np.concatenate([self._situations, *(waiting[0] for waiting in self._waiting)])
+        labels = np.concatenate([self._labels, *(waiting[1] for waiting in self._waiting)])
+        counts = np.concatenate([self._counts, np.ones(self._num_waiting, np.int64)])
+        self._waiting, self._num_waiting = [], 0
+        order = np.lexsort((labels, situations))
+        situations, labels = situations[order], labels[order]
+        begins = np.flatnonzero(_differs(situations) | _differs(labels))
+        situations, labels, counts = situations[begins], labels[begins], np.add.reduceat(counts[order], begins)
+        if len(situations) > self._most:
+            inside = max(1, int(np.searchsorted(situations, situations[self._most])))  # a situation stays whole or goes
+            self._limit = situations[inside - 1]
+            kept = situations <= self._limit
+            situations, labels, counts = situations[kept], labels[kept], counts[kept]
+        self._situations, self._labels, self._counts = situations, labels, counts
+
+    def ceiling(self) -> Ceiling:
+        """Return the ceiling of what was counted; at least one row was."""
+        if self._waiting:
+            self._count()
+        firsts = np.flatnonzero(_differs(self._situations))
+        most = np.maximum.reduceat(self._counts, firsts)
+        counts = np.add.reduceat(self._counts, firsts)
+        rows = int(counts.sum())
+        return Ceiling(int(most.sum()) / rows, rows, int(counts[counts > 1].sum()) / rows)
+
+
+def _differs(numbers: Array) -> Array:
+    """Return where each of (P,) numbers, at least one, is another one than that before it; True for the first."""
+    return np.concatenate([[True], numbers[1:] != numbers[:-1]])
 
 
 def hash_rows(columns: Iterable[Array]) -> Array:
