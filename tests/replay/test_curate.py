@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from townlet_core.cli.main import main
-from townlet_core.errors import DatasetError, UsageError
+from townlet_core.errors import DatasetError, TownletWarning, UsageError
 from townlet_core.replay.curate import curate as curate_on_disk
 from townlet_core.replay.curation_plan import Curation
 from townlet_core.replay.curation_rules import CurationRules
@@ -389,7 +389,7 @@ def test_the_command_prints_the_report_as_json(tmp_path, capsys):
         str(dataset.path),
         str(tmp_path / "out"),
         "--split",
-        "a=0.5,b=0.5",
+        "train=0.5,test=0.5",
         "--seed",
         "4",
         "--dry-run",
@@ -398,7 +398,7 @@ def test_the_command_prints_the_report_as_json(tmp_path, capsys):
     assert main(["replay", "curate", *arguments]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["dry_run"]
-    assert document["splits"]["a"]["groups"] + document["splits"]["b"]["groups"] == 3
+    assert document["splits"]["train"]["groups"] + document["splits"]["test"]["groups"] == 3
     assert not (tmp_path / "out").exists()
 
 
@@ -458,3 +458,50 @@ def test_a_dataset_that_is_given_twice_is_refused_unless_equal_episodes_are_left
     report = curate([first, again], tmp_path / "out", curation=Curation(rules=CurationRules(dedupe=True)))
     assert report.after.episodes == 6
     assert curate([first, more], tmp_path / "both", curation=Curation()).after.episodes == 12
+
+
+def test_values_that_no_episode_has_are_named_with_those_that_there_are(tmp_path):
+    dataset = mixed(tmp_path / "d")
+
+    def refused(**rules):
+        with pytest.raises(UsageError) as error:
+            curate([dataset], tmp_path / "out", curation=Curation(rules=CurationRules(**rules)))
+        return str(error.value)
+
+    said = refused(tag=["nigth"])
+    assert "no episode has --tag nigth (there are day, night, rain); did you mean 'night'?" in said
+    assert "--scenario bussy (there are busy, quiet); did you mean 'busy'?" in refused(scenario=["bussy"])
+    assert "--source-policy pop (there are ppo, scripted); did you mean 'ppo'?" in refused(source_policy=["pop"])
+    assert "--agent 7 (there are 0, 1)" in refused(agent=[7])
+    assert "no episode has" not in refused(source_policy=["ab" * 16], min_length=99)  # a digest that is there
+
+
+def test_a_value_among_others_that_no_episode_has_is_a_warning(tmp_path):
+    dataset = mixed(tmp_path / "d")
+    for rules in ({"tag": ["night", "nigth"]}, {"not_tag": ["nigth"]}):
+        with pytest.warns(TownletWarning, match=r"tag nigth \(.*did you mean 'night'\?"):
+            curate([dataset], tmp_path / next(iter(rules)), curation=Curation(rules=CurationRules(**rules)))
+
+
+def test_no_more_values_are_told_than_one_can_read(tmp_path):
+    trajectories = [replace(one, tags=(f"t{index:02}",)) for index, one in enumerate(make_trajectories(20))]
+    dataset = write_dataset(tmp_path / "d", trajectories)
+    with pytest.raises(UsageError, match=r"there are t00, .*, t11 and 8 more\)$"):
+        curate([dataset], tmp_path / "out", curation=Curation(rules=CurationRules(tag=["other"])))
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("trian=0.5,test=0.5", "behaviour cloning learns from; did you mean 'train'?"),
+        ("a=0.5,b=0.5", "no part of the split is called 'train'"),
+        ("train=0.5,held=0.5", ""),
+    ],
+)
+@pytest.mark.filterwarnings("always::townlet_core.errors.TownletWarning")
+def test_a_split_without_a_part_to_learn_from_is_told(tmp_path, capsys, split, said):
+    path = str(mixed(tmp_path / "d").path)
+    assert main(["replay", "curate", path, str(tmp_path / "out"), "--split", split, "--dry-run"]) == 0
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert bool(said) == bool(shown)

@@ -165,5 +165,4 @@ def test_a_field_that_is_wrong_is_named_in_plain_words(tmp_path, change, said):
     dataset = write_dataset(tmp_path / "d")
     with pytest.raises(DatasetError) as error:
         edit_manifest(dataset, change)
-        Dataset(tmp_path / "d")
     assert f"dataset.json: {said}" in str(error.value)

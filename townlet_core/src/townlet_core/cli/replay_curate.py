@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from townlet_core.cli.replay_options import json_option, progress, require_native
 from townlet_core.cli.tables import count, printable
+from townlet_core.errors import TownletWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +90,7 @@ def curate_command(
     from townlet_core.replay.curation_plan import Curation
     from townlet_core.replay.curation_rules import CurationRules
     from townlet_core.replay.dataset import Dataset
-    from townlet_core.replay.splits import parse_split
+    from townlet_core.replay.splits import parse_split, unusual
 
     curation = Curation(
         rules=CurationRules.of(**rules),
@@ -97,6 +99,8 @@ def curate_command(
         add_tags=add_tags,
         reject=reject,
     )
+    if curation.split and (said := unusual(curation.split)):
+        warnings.warn(said, TownletWarning, stacklevel=1)
     require_native(*datasets)
     report = curate(
         [Dataset(path) for path in datasets],

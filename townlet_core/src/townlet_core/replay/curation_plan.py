@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ import numpy as np
 
 from townlet_core.dto.curation import CurationReport, SplitCount
 from townlet_core.dto.dataset_summary import PartCount
-from townlet_core.errors import UsageError
+from townlet_core.errors import TownletWarning, UsageError
 from townlet_core.replay.curation_rules import MAX_TAG, CurationRules, Verdicts
+from townlet_core.replay.known_values import KnownValues
 from townlet_core.replay.splits import assign
 
 if TYPE_CHECKING:
@@ -73,23 +75,27 @@ class CurationPlan:
         self._groups: list[int] = []
         self._steps: list[int] = []
         self._was_accepted: list[bool] = []
-        verdicts = Verdicts(curation.rules)
+        verdicts, known = Verdicts(curation.rules), KnownValues()
         for dataset in datasets:
             self.offsets.append(1 + max(self._groups, default=-1))
-            self._add(dataset, verdicts)
+            self._add(dataset, verdicts, known)
         self._failed = verdicts.finish()
         self._kept = [curation.reject or not rule for rule in self._failed]
         if all(self._failed):
-            raise UsageError(f"no episode passes every rule, so there would be no dataset: {self._told()}")
+            told = "; ".join([self._told(), *known.unmatched(curation.rules)])
+            raise UsageError(f"no episode passes every rule, so there would be no dataset: {told}")
+        for line in known.unmatched(curation.rules):
+            warnings.warn(line, TownletWarning, stacklevel=3)
         self.groups = {group for group, kept in zip(self._groups, self._kept, strict=True) if kept}
         shares = curation.split
         self.parts = assign(self.groups, shares, seed=curation.seed) if shares else {}
 
-    def _add(self, dataset: Dataset, verdicts: Verdicts) -> None:
+    def _add(self, dataset: Dataset, verdicts: Verdicts, known: KnownValues) -> None:
         sources = dict(enumerate(dataset.manifest.sources))
         for shard in dataset.shards:
             for entry in shard.entries():
                 verdicts.add(entry, sources.get(entry.source))
+                known.add(entry, sources.get(entry.source))
                 self._groups.append(entry.group + self.offsets[-1])
                 self._steps.append(entry.num_steps)
                 self._was_accepted.append(entry.accepted)

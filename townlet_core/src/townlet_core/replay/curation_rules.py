@@ -76,12 +76,13 @@ class CurationRules(BaseModel):
             "scenario": not self.scenario or (source is not None and source.scenario in self.scenario),
             "agent": not self.agent or entry.agent in self.agent,
             "ending": not self.ending or entry.ending in self.ending,
-            "source_policy": not self.source_policy or any(_acted(source, name) for name in self.source_policy),
+            "source_policy": not self.source_policy or any(acted(source, name) for name in self.source_policy),
         }
         return next((rule for rule, is_passed in passes.items() if not is_passed), "")
 
 
-def _acted(source: Source | None, name: str) -> bool:
+def acted(source: Source | None, name: str) -> bool:
+    """Return whether the policy of that name, or of a digest that begins so, acted in what is from `source`."""
     if source is None:
         return False
     is_digest = len(name) >= _DIGEST_LETTERS and source.policy_digest.startswith(name)

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from townlet_core import randomness
-from townlet_core.errors import UsageError
+from townlet_core.errors import UsageError, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _MAX_NAME = 64
+USUAL_PARTS = ("train", "validation", "test")
+"""What strategies look for: they learn from the first, and measure on the others."""
 
 
 def parse_split(text: str) -> dict[str, float]:
@@ -42,6 +44,14 @@ def parse_split(text: str) -> dict[str, float]:
     if not math.isclose(sum(shares.values()), 1.0, abs_tol=1e-9):
         raise UsageError(f"the shares of the split {text!r} add up to {sum(shares.values()):g}, not to 1")
     return shares
+
+
+def unusual(shares: Mapping[str, float]) -> str:
+    """Return what is to be said of a split that no strategy would find the part to learn from in; '' for nothing."""
+    if USUAL_PARTS[0] in shares:
+        return ""
+    near = next((said for name in shares if (said := suggestion(name, USUAL_PARTS))), "")
+    return f"no part of the split is called 'train', which behaviour cloning learns from{near}"
 
 
 def assign(groups: Iterable[int], shares: Mapping[str, float], *, seed: int) -> dict[int, str]:
