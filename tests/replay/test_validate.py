@@ -245,7 +245,7 @@ def test_a_dataset_with_nothing_wrong_has_no_findings(tmp_path):
 
 
 def test_every_code_is_found_by_a_test():
-    assert {*BAD, "D403", "D404"} == FINDING_CODES.keys()
+    assert {*BAD, "D403", "D404", "D406"} == FINDING_CODES.keys()
 
 
 @pytest.mark.parametrize("code", BAD)
@@ -617,3 +617,11 @@ def test_of_a_joined_dataset_the_imported_episodes_alone_are_told(tmp_path):
     (finding,) = [finding for finding in validate(dataset, limit=20).findings if finding.code == "D106"]
     assert finding.count == 10
     assert [place.episode for place in finding.places] == [1] * 5 + [3] * 5
+
+
+def test_another_dataset_of_other_spaces_is_told(tmp_path):
+    here = good(tmp_path / "d")
+    boxes = continuous(tmp_path / "boxes")
+    (finding,) = [one for one in validate(here, against=boxes).findings if one.code == "D406"]
+    assert [place.detail for place in finding.places] == [f"'action' differs from that of {boxes.path}"]
+    assert "D406" not in codes(validate(here, against=here))

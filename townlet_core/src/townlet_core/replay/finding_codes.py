@@ -285,6 +285,13 @@ _TABLE = (
         "Two world-episodes of one source have the same seed: they begin alike, and intervals will be too narrow.",
         "Capture with another seed.",
     ),
+    FindingCode(
+        "D406",
+        "spaces-differ",
+        "warning",
+        "The other dataset has other observations or actions: a policy of one of them cannot be measured on the other.",
+        "Record both in the same environment; in the town, with the same variant.",
+    ),
     # Labels and features
     FindingCode(
         "D501",

@@ -88,6 +88,10 @@ def validate(
 
     if not dataset.manifest.complete:
         log.add("D008", file=DATASET_NAME)
+    if against is not None:
+        for field in ("observations", "action"):
+            if getattr(against.manifest, field) != getattr(dataset.manifest, field):
+                log.add("D406", f"'{field}' differs from that of {against.path}", file=DATASET_NAME)
     check_directory(dataset, log)
     fitting = check_columns(dataset.manifest, log)
     first_episode = 0
