@@ -39,8 +39,8 @@ def measure_clones(
     variant: str = "compact",
     settings: dict[str, Any] | None = None,
     score_worlds: int = 32,
-) -> list[dict[str, Any]]:
-    """Return one row of figures for each number of days and each seed 0 to `seeds` - 1.
+) -> Iterator[dict[str, Any]]:
+    """Yield one row of figures for each number of days and each seed 0 to `seeds` - 1.
 
     `share` is the clone's reward as a share of the way from random choice to the script: 1 is as good as the script.
 
@@ -56,7 +56,7 @@ def measure_clones(
         UnavailableError: BC, or torch, is not installed.
     """
     with tempfile.TemporaryDirectory() as place:
-        return list(_rows(registry, Path(place), days, seeds, variant, settings or {}, score_worlds))
+        yield from _rows(registry, Path(place), days, seeds, variant, settings or {}, score_worlds)
 
 
 def _rows(

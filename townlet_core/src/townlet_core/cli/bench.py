@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from townlet_core.cli.bench_tables import bench_lines, shown
 from townlet_core.cli.state import CliState, pass_state
 
 if TYPE_CHECKING:
@@ -260,7 +261,8 @@ def town_score(
     """  # noqa: D301  (backslash-b is click's mark for lines that stay apart)
     from townlet_core.bench.town_score import SCRIPTS, measure_score
 
-    rows = [
+    chosen = policies or SCRIPTS
+    measured = (
         measure_score(
             state.registry,
             policy,
@@ -270,9 +272,9 @@ def town_score(
             max_ticks=ticks,
             deterministic=greedy,
         )
-        for policy in policies or SCRIPTS
-    ]
-    _print("town-score", rows, as_json=as_json)
+        for policy in chosen
+    )
+    _print("town-score", shown(measured, total=len(chosen)), as_json=as_json)
 
 
 @command.command("replay")
@@ -329,25 +331,17 @@ def clone(state: CliState, *, days: tuple[int, ...], seeds: int, variant: str, w
     """How well policies cloned from the town's script do what it does, by the number of demonstrated days."""
     from townlet_core.bench.clone import measure_clones
 
-    rows = measure_clones(state.registry, days=days, seeds=seeds, variant=variant, score_worlds=worlds)
-    _print("clone", rows, as_json=as_json)
+    measured = measure_clones(state.registry, days=days, seeds=seeds, variant=variant, score_worlds=worlds)
+    _print("clone", shown(measured, total=len(days) * seeds, keys=2), as_json=as_json, keys=2)
 
 
-def _print(subject: str, rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def _print(subject: str, rows: Sequence[dict[str, Any]], *, as_json: bool, keys: int = 1) -> None:
     from townlet_core.bench.machine import describe_machine
 
     machine = describe_machine()
     if as_json:
         click.echo(json.dumps({"bench": subject, "machine": machine, "rows": rows}, indent=2))
         return
-    table = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        click.echo("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    for line in bench_lines(rows, keys=keys):
+        click.echo(line)
     click.echo(f"\n{machine['processor']}, {machine['usable_processors']} processors, load {machine['load_1min']}")
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "never"
-    return f"{value:,}" if isinstance(value, int | float) else str(value)

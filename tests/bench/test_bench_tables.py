@@ -1,0 +1,52 @@
+"""Tables of benchmarks fit a terminal, and lose nothing by it."""
+
+import pytest
+
+from townlet_core.cli.bench_tables import bench_lines, shown
+from townlet_core.cli.main import main
+
+ROWS = [
+    {"days": days, "seed": seed, **{f"a-long-name-{index}": 1000 * days + index for index in range(8)}, "last": None}
+    for days in (1, 30)
+    for seed in (0, 1)
+]
+
+
+def cells(lines):
+    return [line.split() for line in lines]
+
+
+def test_a_narrow_table_stays_in_one_piece():
+    assert list(bench_lines([{"a": 1, "b": 2000}, {"a": 10, "b": None}])) == [" a      b", " 1  2,000", "10  never"]
+
+
+def test_a_wide_table_goes_on_below_with_its_first_columns_again():
+    lines = list(bench_lines(ROWS, keys=2))
+    assert max(map(len, lines)) <= 80
+    parts = "\n".join(lines).split("\n\n")
+    assert len(parts) == 2
+    tables = [cells(part.splitlines()) for part in parts]
+    assert all(table[0][:2] == ["days", "seed"] for table in tables)
+    assert [name for table in tables for name in table[0][2:]] == list(ROWS[0])[2:]
+    assert [row[:2] for row in tables[1][1:]] == [["1", "0"], ["1", "1"], ["30", "0"], ["30", "1"]]
+    assert tables[1][-1][-2:] == ["30,007", "never"]
+
+
+def test_a_column_that_is_wider_than_a_terminal_is_shown_all_the_same():
+    lines = list(bench_lines([{"key": 1, "x" * 100: 2, "y": 3}]))
+    assert cells(lines) == [["key", "x" * 100], ["1", "2"], [], ["key", "y"], ["1", "3"]]
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "told"), [(True, "1 of 2 done: a 1, b 2\n2 of 2 done: a 3, b 4\n"), (False, "")]
+)
+def test_each_row_that_is_done_is_told_on_a_terminal(monkeypatch, capsys, is_terminal, told):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
+    rows = [{"a": 1, "b": 2, "c": 5}, {"a": 3, "b": 4, "c": 6}]
+    assert shown(iter(rows), total=2, keys=2) == rows
+    assert capsys.readouterr().err == told
+
+
+def test_the_scores_of_the_town_fit_a_terminal(capsys):
+    assert main(["bench", "town-score", "random", "--worlds", "2", "--ticks", "5"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

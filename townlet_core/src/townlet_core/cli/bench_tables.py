@@ -1,0 +1,60 @@
+"""What benchmarks print: tables that fit a terminal, and a line for each row that is done."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_WIDTH = 80
+_GAP = "  "
+
+
+def bench_lines(rows: Sequence[dict[str, Any]], *, keys: int = 1) -> Iterator[str]:
+    """Yield the lines of a table; one that is wider than a terminal goes on below, with the first columns again.
+
+    Args:
+        rows: column -> value; all have the same columns.
+        keys: columns that stand in front of each part.
+    """
+    columns = [[name, *(_cell(row[name]) for row in rows)] for name in rows[0]]
+    front, others = columns[:keys], columns[keys:]
+    part: list[list[str]] = []
+    for column in others:
+        if part and _width([*front, *part, column]) > _WIDTH:
+            yield from _lines([*front, *part])
+            yield ""
+            part = []
+        part.append(column)
+    yield from _lines([*front, *part])
+
+
+def shown(rows: Iterable[dict[str, Any]], *, total: int, keys: int = 1) -> list[dict[str, Any]]:
+    """Return all rows, with a line on the error stream when each is done, if that is a terminal."""
+    done: list[dict[str, Any]] = []
+    for row in rows:
+        done.append(row)
+        if sys.stderr.isatty():
+            what = ", ".join(f"{name} {_cell(value)}" for name, value in list(row.items())[:keys])
+            click.echo(f"{len(done)} of {total} done: {what}", err=True)
+    return done
+
+
+def _lines(columns: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in columns]
+    for cells in zip(*columns, strict=True):
+        yield _GAP.join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, column)) for column in columns) + len(_GAP) * (len(columns) - 1)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "never"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
