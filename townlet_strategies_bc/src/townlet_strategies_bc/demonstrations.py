@@ -14,6 +14,7 @@ from townlet_core.checkpoint.atomic import delete_tree
 from townlet_core.errors import CheckpointError, ConfigError, DatasetError, TownletWarning, UsageError
 from townlet_core.policy.inputs import empty_normalizer
 from townlet_core.replay.batches import BatchReader
+from townlet_core.replay.check_files import column_problem
 from townlet_core.replay.dataset import Dataset, is_dataset
 from townlet_core.replay.legacy import import_legacy, is_legacy
 from townlet_strategies_bc.batch import ACTION_MASK, ACTIONS, RETURNS
@@ -21,7 +22,7 @@ from townlet_strategies_bc.held_out import count_known, split_episodes
 from townlet_strategies_bc.returns import MappedReturns, mapped_returns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from townlet_core.arrays import Array
@@ -108,7 +109,12 @@ class Demonstrations:
     def __init__(
         self, dataset: Dataset, head: ActionHead, settings: BCSettings, *, seed: int, directory: Path | None
     ) -> None:
-        """Split the dataset by `seed`; `directory` is where a temporary file of returns is made, if one is."""
+        """Split the dataset by `seed`; `directory` is where a temporary file of returns is made, if one is.
+
+        Raises:
+            DatasetError: a column is not what it has to be, a side of the split is missing, or rows are too few.
+        """
+        _require_columns(dataset, (ACTIONS, ACTION_MASK, "bootstrap_values"))
         self.dataset = dataset
         self.split = split_episodes(dataset, fraction=settings.held_out_fraction, seed=seed)
         if known := count_known(dataset, self.split):
@@ -174,3 +180,13 @@ class Demonstrations:
         """Return the environment that was recorded; empty where there are several, or nobody knows."""
         names = {source.environment for source in self.dataset.manifest.sources}
         return names.pop() if len(names) == 1 else ""
+
+
+def _require_columns(dataset: Dataset, names: Collection[str]) -> None:
+    """Check the types and shapes of columns that a manifest may have as it likes, so that it can be looked into."""
+    for column in dataset.manifest.columns:
+        if column.name in names and (problem := column_problem(column, dataset.manifest)):
+            raise DatasetError(
+                f"{dataset.path}: column '{column.name}' is {column.dtype} of shape {column.shape}, {problem}: "
+                "write it anew"
+            )

@@ -30,7 +30,7 @@ def check_columns(manifest: DatasetManifest, log: FindingLog) -> set[str]:
     """Check types, shapes and axes of the columns, and return the names of those that are right."""
     right = set()
     for column in manifest.columns:
-        problem = _unfit(column, manifest)
+        problem = column_problem(column, manifest)
         if problem:
             log.add("D010", f"it is {column.dtype} of shape {column.shape}, {problem}", column=column.name)
         else:
@@ -42,7 +42,7 @@ def check_columns(manifest: DatasetManifest, log: FindingLog) -> set[str]:
     return right
 
 
-def _unfit(column: ColumnSpec, manifest: DatasetManifest) -> str:
+def column_problem(column: ColumnSpec, manifest: DatasetManifest) -> str:
     """Return what a column has to be where it is something else; what is not known may be anything."""
     name = column.name
     kinds, axis = "", "step"
