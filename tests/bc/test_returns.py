@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from bc_data import demonstrations, episode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from townlet_core.errors import DatasetError
+from townlet_core.errors import DatasetError, StorageError
 from townlet_strategies_bc.returns import MappedReturns, discounted_returns, mapped_returns
 
 
@@ -64,6 +66,19 @@ def test_without_rewards_there_is_nothing_to_regress_on(tmp_path):
     del made.steps["rewards"]
     with pytest.raises(DatasetError, match="has no rewards"):
         mapped_returns(demonstrations(tmp_path / "d", [made]), gamma=0.9, directory=None)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room is reserved where the system can do that")
+def test_returns_that_find_no_room_on_the_disk_are_an_error_and_no_signal(tmp_path, monkeypatch):
+    dataset = demonstrations(tmp_path / "d", 3)
+
+    def refuse(descriptor, begin, size):
+        assert (begin, size) == (0, 4 * dataset.num_rows)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(StorageError, match="no file for 150 returns can be made: No space left"):
+        mapped_returns(dataset, gamma=0.9, directory=tmp_path)
 
 
 def test_only_the_shard_that_is_read_stays_resident(tmp_path):

@@ -14,6 +14,7 @@ Legend: R rows, E episodes.
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -97,9 +98,13 @@ def mapped_returns(dataset: Dataset, *, gamma: float, directory: Path | None) ->
     """
     if "rewards" not in dataset.manifest.along("step"):
         raise DatasetError(f"{dataset.path} has no rewards, and strategies.bc.value_coef asks for returns: set it to 0")
+    for shard in dataset.shards:
+        shard.require_sizes(["rewards"])
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
             file.truncate(4 * dataset.num_rows)
+            if hasattr(os, "posix_fallocate"):  # without room, writing to what is mapped ends the process by a signal
+                os.posix_fallocate(file.fileno(), 0, 4 * dataset.num_rows)
             mapped = np.memmap(file, np.float32, "r+", shape=(dataset.num_rows,))
     except OSError as error:
         raise StorageError(f"no file for {dataset.num_rows:,} returns can be made: {error.strerror}") from error
