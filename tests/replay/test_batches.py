@@ -104,6 +104,16 @@ def test_arrays_are_used_again(dataset):
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("window_bytes", [300, 1 << 20])
+def test_two_epochs_may_be_read_by_turns(dataset, window_bytes):
+    both = reader(dataset, batch_size=7, window_bytes=window_bytes)
+    alone = [[batch["rewards"].copy() for batch in both.epoch(number)] for number in (0, 1)]
+    epochs = both.epoch(0), both.epoch(1)
+    for wanted in zip(*alone, strict=True):
+        for epoch, rows in zip(epochs, wanted, strict=True):
+            np.testing.assert_array_equal(next(epoch)["rewards"], rows)
+
+
 def test_extra_columns_come_with_their_rows(dataset):
     extra = {"twice": [2.0 * (shard.first_row + np.arange(shard.entry.num_rows)) for shard in dataset.shards]}
     for batch in reader(dataset, extra=extra, window_bytes=3000).epoch(0):

@@ -122,7 +122,7 @@ class BatchReader:
             )
         self._drop_last, self._window_rows = drop_last, window_rows
         self._is_resident = self.num_rows <= window_rows
-        self._is_loaded = False
+        self._held: tuple[int, int] | None = None
         self._are_many = len(dataset.shards) * len(self._columns) > most_mapped()
         size = min(self.num_rows, window_rows + int(self._blocks.count.max()))
         self._window = {name: np.empty((size, *shape), kind) for name, (shape, kind) in shapes.items()}
@@ -145,11 +145,12 @@ class BatchReader:
         for index, blocks in enumerate(windows):
             size = int(self._blocks.count[blocks].sum())
             if begin + size > position:
-                self._load(blocks)
+                self._load(blocks, number, index)
                 self._announce(windows[index + 1] if index + 1 < len(windows) else [])
                 order = self._order(number, index, size)
                 offset = max(0, position - begin)
                 while offset < size:
+                    self._load(blocks, number, index)  # another epoch may have been read since the last batch
                     rows = order[offset : offset + self.batch_size - filled]
                     self._gather(rows, filled)
                     filled += len(rows)
@@ -176,10 +177,15 @@ class BatchReader:
         order: Array = randomness.permutation(randomness.key(self._seed, "rows", epoch, window), size)[0]
         return order
 
-    def _load(self, blocks: Array) -> None:
-        """Copy the wanted rows of `blocks` into the window, and give the files' pages back to the system."""
-        if self._is_loaded:
+    def _load(self, blocks: Array, epoch: int, index: int) -> None:
+        """Copy the wanted rows of `blocks` into the window, and give the files' pages back to the system.
+
+        Nothing is done where it holds them: the window `index` of this epoch, or, where all fit, of any epoch.
+        """
+        window_held = (0, 0) if self._is_resident else (epoch, index)
+        if self._held == window_held:
             return
+        self._held = None
         end = 0
         for block in blocks.tolist():
             shard, first, last, count = self._blocks.at(block)
@@ -191,7 +197,7 @@ class BatchReader:
                 self._dataset.shards[shard].forget(name)
             if self._are_many:
                 self._dataset.shards[shard].unmap()
-        self._is_loaded = self._is_resident
+        self._held = window_held
 
     def _announce(self, blocks: Sequence[int] | Array) -> None:
         """Tell the system which rows are read next, so that a slow disk is read while this window is used."""
