@@ -505,3 +505,15 @@ def test_a_split_without_a_part_to_learn_from_is_told(tmp_path, capsys, split, s
     shown = capsys.readouterr().err
     assert said in shown
     assert bool(said) == bool(shown)
+
+
+def test_an_episode_of_an_unknown_source_gets_that_of_no_other_dataset(tmp_path):
+    unknown = write_dataset(tmp_path / "a", [make_trajectory(content=1)], sources=())
+    known = write_dataset(tmp_path / "b", [make_trajectory(content=2)])
+    curate([unknown, known], tmp_path / "both", curation=Curation())
+    dataset = Dataset(tmp_path / "both")
+    first, second = (dataset.manifest.sources[entry.source] for entry in entries(dataset))
+    assert (first.kind, first.policy, first.path) == ("import", "", str(unknown.path))
+    assert second == SCRIPT
+    curate([unknown], tmp_path / "alone", curation=Curation())
+    assert Dataset(tmp_path / "alone").manifest.sources == ()

@@ -15,7 +15,7 @@ from townlet_core.errors import UsageError
 from townlet_core.replay.columns import EVENT_COLUMNS
 from townlet_core.replay.curation_plan import CurationPlan
 from townlet_core.replay.dataset import Dataset
-from townlet_core.replay.schema import Parent
+from townlet_core.replay.schema import Parent, Source
 from townlet_core.replay.writer import DEFAULT_SHARD_BYTES, DatasetWriter
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def _kept(plan: CurationPlan, writer: DatasetWriter) -> Iterator[Trajectory | di
     """Yield the episodes that are kept, and before those of a shard its events of groups that are kept."""
     number = 0
     groups = np.array(sorted(plan.groups), np.int64)
+    are_said = any(dataset.manifest.sources for dataset in plan.datasets)
     for dataset, offset in zip(plan.datasets, plan.offsets, strict=True):
         trajectories = dataset.trajectories()
         places: dict[int, int] = {}
@@ -148,7 +149,7 @@ def _kept(plan: CurationPlan, writer: DatasetWriter) -> Iterator[Trajectory | di
                 if plan.keeps(number):
                     index = trajectory.source
                     if index not in places:
-                        places[index] = _place(writer, dataset, index)
+                        places[index] = _place(writer, dataset, index) if are_said else 0
                     yield plan.changed(number, trajectory, source=places[index])
                 number += 1
 
@@ -162,5 +163,7 @@ def _events(shard: Shard, offset: int, groups: Array) -> dict[str, Array]:
 
 
 def _place(writer: DatasetWriter, dataset: Dataset, index: int) -> int:
+    """Return the place of an episode's source; one that nobody knows must not become that of another dataset."""
     sources = dataset.manifest.sources
-    return writer.add_source(sources[index]) if index < len(sources) else 0
+    unknown = Source(kind="import", path=str(dataset.path), sha256=dataset.digest)
+    return writer.add_source(sources[index] if index < len(sources) else unknown)
