@@ -1,6 +1,7 @@
 """`townlet view` of a captured episode: the same day once more, or an error that says why not."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from townlet_core.checkpoint.manifest import MANIFEST_NAME
 from townlet_core.cli.main import main
 from townlet_core.errors import DatasetError
 from townlet_core.orchestrator.view import record_town
+from townlet_core.orchestrator.view_capture import replay_capture
 from townlet_core.plugins.registry import Registry
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.schema import DATASET_NAME
@@ -159,3 +161,17 @@ def test_a_dataset_that_is_of_no_environment_is_refused(tmp_path, capsys):
         writer.add(make_trajectory())
     assert main(["view", str(tmp_path / "d")]) == 64
     assert "does not say where world-episode 0 is from" in capsys.readouterr().err
+
+
+def test_a_step_far_away_takes_no_memory(demos, tmp_path):
+    far = copied(demos, tmp_path / "far", lambda one: replace(one, start_step=one.start_step + 2**52))
+    assert replay_capture(far, num_ticks=5) is not None
+
+
+def test_actions_of_another_space_are_no_day_of_the_town(demos, tmp_path):
+    path = copied(demos, tmp_path / "other", lambda one: one)
+    manifest = json.loads((path / DATASET_NAME).read_text())
+    manifest["action"]["n"] += 1
+    (path / DATASET_NAME).write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match=r"its actions are Discrete\(\d+\), and those of the town are not"):
+        replay_capture(path)

@@ -63,10 +63,15 @@ def replay_capture(
         )
     wanted = num_ticks or MOST_TICKS
     with closing(recorded_environment(config)) as environment:
-        actions, rewards = _tables([life for _, life in lives], environment.num_agents, where=str(path))
+        if dataset.manifest.action_space != environment.action_space:
+            raise DatasetError(
+                f"{path}: its actions are {dataset.manifest.action_space}, and those of the town are not"
+            )
+        recorded = [life for _, life in lives]
+        actions, rewards = _tables(recorded, environment.num_agents, most=wanted, where=str(path))
         town: Any = environment.town
         environment.reset([seed])
-        total = min(wanted, len(actions))
+        total = len(actions)
         for tick in range(total):
             earned = environment.step(actions[None, tick]).rewards[0]
             wrong = np.abs(earned - rewards[tick]) > _TOLERANCE  # NaN, where nothing is recorded, is never greater
@@ -115,18 +120,19 @@ def _origin(dataset: Dataset, entry: EpisodeEntry) -> tuple[int, int, Source]:
     return entry.group, entry.seed, source
 
 
-def _tables(lives: list[Trajectory], num_agents: int, *, where: str) -> tuple[Array, Array]:
-    """Return the actions (T, A) int64, and the rewards (T, A) float32, NaN where nothing is recorded."""
-    length = max(life.start_step + life.num_steps for life in lives)
+def _tables(lives: list[Trajectory], num_agents: int, *, most: int, where: str) -> tuple[Array, Array]:
+    """Return the actions (T, A) int64, and the rewards (T, A) float32, NaN where nothing is recorded; T <= `most`."""
+    length = min(most, max(life.start_step + life.num_steps for life in lives))
     if max(life.agent for life in lives) >= num_agents:
         raise DatasetError(f"{where}: an agent is recorded that the scenario does not have")
     actions = np.full((length, num_agents), Action.WAIT, np.int64)
     rewards = np.full((length, num_agents), np.nan, np.float32)
     for life in lives:
-        rows = slice(life.start_step, life.start_step + life.num_steps)
-        actions[rows, life.agent] = life.steps["actions"]
+        begin, shown = life.start_step, max(0, length - life.start_step)
+        rows = slice(begin, begin + life.num_steps)
+        actions[rows, life.agent] = life.steps["actions"][:shown]
         if "rewards" in life.steps:
-            rewards[rows, life.agent] = life.steps["rewards"]
+            rewards[rows, life.agent] = life.steps["rewards"][:shown]
     return actions, rewards
 
 
