@@ -17,7 +17,11 @@ def cells(lines):
 
 
 def test_a_narrow_table_stays_in_one_piece():
-    assert list(bench_lines([{"a": 1, "b": 2000}, {"a": 10, "b": None}])) == [" a      b", " 1  2,000", "10  never"]
+    assert list(bench_lines([{"a": 1, "b": 2000}, {"a": 10, "b": None}], keys=1)) == [
+        " a      b",
+        " 1  2,000",
+        "10  never",
+    ]
 
 
 def test_a_wide_table_goes_on_below_with_its_first_columns_again():
@@ -33,8 +37,12 @@ def test_a_wide_table_goes_on_below_with_its_first_columns_again():
 
 
 def test_a_column_that_is_wider_than_a_terminal_is_shown_all_the_same():
-    lines = list(bench_lines([{"key": 1, "x" * 100: 2, "y": 3}]))
+    lines = list(bench_lines([{"key": 1, "x" * 100: 2, "y": 3}], keys=1))
     assert cells(lines) == [["key", "x" * 100], ["1", "2"], [], ["key", "y"], ["1", "3"]]
+
+
+def test_a_table_whose_rows_nothing_tells_apart_stays_in_one_piece():
+    assert len(list(bench_lines(ROWS))) == 1 + len(ROWS)
 
 
 @pytest.mark.parametrize(

@@ -274,7 +274,7 @@ def town_score(
         )
         for policy in chosen
     )
-    _print("town-score", shown(measured, total=len(chosen)), as_json=as_json)
+    _print("town-score", shown(measured, total=len(chosen)), as_json=as_json, keys=1)
 
 
 @command.command("replay")
@@ -335,7 +335,7 @@ def clone(state: CliState, *, days: tuple[int, ...], seeds: int, variant: str, w
     _print("clone", shown(measured, total=len(days) * seeds, keys=2), as_json=as_json, keys=2)
 
 
-def _print(subject: str, rows: Sequence[dict[str, Any]], *, as_json: bool, keys: int = 1) -> None:
+def _print(subject: str, rows: Sequence[dict[str, Any]], *, as_json: bool, keys: int | None = None) -> None:
     from townlet_core.bench.machine import describe_machine
 
     machine = describe_machine()

@@ -14,14 +14,17 @@ _WIDTH = 80
 _GAP = "  "
 
 
-def bench_lines(rows: Sequence[dict[str, Any]], *, keys: int = 1) -> Iterator[str]:
+def bench_lines(rows: Sequence[dict[str, Any]], *, keys: int | None = None) -> Iterator[str]:
     """Yield the lines of a table; one that is wider than a terminal goes on below, with the first columns again.
 
     Args:
         rows: column -> value; all have the same columns.
-        keys: columns that stand in front of each part.
+        keys: columns that tell rows apart, and stand in front of each part; None leaves the table in one piece.
     """
     columns = [[name, *(_cell(row[name]) for row in rows)] for name in rows[0]]
+    if keys is None:
+        yield from _lines(columns)
+        return
     front, others = columns[:keys], columns[keys:]
     part: list[list[str]] = []
     for column in others:
