@@ -334,6 +334,8 @@ def test_another_seed_is_another_split():
 def test_more_parts_than_groups_are_refused():
     with pytest.raises(UsageError, match="2 world-episodes cannot be split into 3 parts"):
         assign([0, 1], {"a": 0.4, "b": 0.3, "c": 0.3}, seed=0)
+    with pytest.raises(UsageError, match="1 world-episode cannot be split"):
+        assign([0], {"a": 0.5, "b": 0.5}, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ def assign(groups: Iterable[int], shares: Mapping[str, float], *, seed: int) -> 
     numbers = np.unique(np.fromiter(groups, np.int64))
     if len(numbers) < len(shares):
         raise UsageError(
-            f"{len(numbers)} world-episodes cannot be split into {len(shares)} parts: record more, or split less"
+            f"{len(numbers)} world-episode{'' if len(numbers) == 1 else 's'} cannot be split into {len(shares)} parts: "
+            "record more, or split less"
         )
     keys = randomness.key(seed, "split", numbers)
     order = numbers[np.lexsort((numbers, keys))]
