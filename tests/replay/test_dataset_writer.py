@@ -271,6 +271,7 @@ def write_two(writer):
     ("call", "part", "error", "seen"),
     [
         ("create", ".dataset.json", OSError(errno.ENOSPC, "full"), StorageError),
+        ("sync", "dataset.json", OSError(errno.EIO, "broken"), StorageError),
         ("sync", "shard-000000", OSError(errno.EIO, "broken"), StorageError),
         ("sync", "shard-000000", KeyboardInterrupt(), KeyboardInterrupt),
     ],
@@ -283,6 +284,20 @@ def test_what_was_refused_once_is_neither_lost_nor_written_twice(tmp_path, call,
     dataset.require_intact()
     contents = [entry.content for entry, _ in dataset.trajectories()]
     assert contents == [make_trajectory(content=number).entry().content for number in (1, 2)]
+
+
+def test_of_two_writers_of_one_dataset_the_second_is_refused_and_nothing_is_damaged(tmp_path):
+    path = write_dataset(tmp_path / "data", [make_trajectory(content=0)]).path
+    first, second = DatasetWriter.append(path), DatasetWriter.append(path)
+    first.add(make_trajectory(content=1))
+    first.flush()
+    second.add(make_trajectory(content=2))
+    with pytest.raises(DatasetError, match="changed by another program meanwhile"):
+        second.flush()
+    first.add(make_trajectory(content=3))
+    first.close()
+    Dataset(path).require_intact()
+    assert Dataset(path).num_episodes == 3
 
 
 def test_a_shard_never_takes_the_name_of_another(tmp_path):

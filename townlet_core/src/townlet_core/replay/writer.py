@@ -14,15 +14,13 @@ from pydantic import ValidationError
 
 from townlet_core.checkpoint.atomic import clean_leftovers, delete_tree, write_directory, write_file
 from townlet_core.checkpoint.filesystem import DISK, FileSystem, storage_guard
-from townlet_core.checkpoint.manifest import MANIFEST_NAME, is_plain_name
+from townlet_core.checkpoint.manifest import MANIFEST_NAME
 from townlet_core.errors import DatasetError, UsageError
 from townlet_core.replay.columns import EVENT_COLUMNS
 from townlet_core.replay.dataset import npy_header, read_manifest
 from townlet_core.replay.schema import (
     DATASET_NAME,
-    DTYPES,
     EPISODES_NAME,
-    FINAL_PREFIX,
     ColumnSpec,
     DatasetManifest,
     ShardEntry,
@@ -32,6 +30,7 @@ from townlet_core.replay.schema import (
     manifest_bytes,
     parse_manifest,
 )
+from townlet_core.replay.written_columns import columns_of, difference
 from townlet_core.spaces import space_to_json
 
 if TYPE_CHECKING:
@@ -113,6 +112,7 @@ class DatasetWriter:
         self._entries: list[EpisodeEntry] = []
         self._events: list[Mapping[str, Array]] = []
         self._waiting_bytes = self._entry_bytes = self._num_named = 0
+        self._known = {_digest(path / DATASET_NAME)}
 
     @classmethod
     def append(cls, path: Path, *, shard_bytes: int = DEFAULT_SHARD_BYTES, filesystem: FileSystem = DISK) -> Self:
@@ -123,9 +123,9 @@ class DatasetWriter:
             DatasetError: its manifest is damaged.
             StorageError: the system refused.
         """
-        manifest = read_manifest(path)
         self = cls.__new__(cls)
         self._begin(path, shard_bytes, filesystem)
+        manifest = read_manifest(path)
         self._manifest = manifest.model_dump(exclude={"columns", "sources", "shards", "complete"})
         self._manifest["parents"] = manifest.parents
         self._sources, self._columns, self._shards = list(manifest.sources), manifest.columns, list(manifest.shards)
@@ -153,12 +153,12 @@ class DatasetWriter:
             DatasetError: it has other columns than those before it, or of other shapes or types.
             StorageError: a shard was full and could not be written.
         """
-        columns = _columns_of(trajectory, has_events=bool(self._manifest["event_kinds"]))
+        columns = columns_of(trajectory, has_events=bool(self._manifest["event_kinds"]))
         if not self._columns:
             self._columns = columns
             self._parse()  # what does not fit the spaces is refused here
         elif columns != self._columns:
-            raise DatasetError(f"{self.path}: {_difference(self._columns, columns)}")
+            raise DatasetError(f"{self.path}: {difference(self._columns, columns)}")
         if not trajectory.source < max(1, len(self._sources)):
             raise DatasetError(f"{self.path}: episode {self.num_episodes} names source {trajectory.source} of none")
         try:
@@ -189,6 +189,7 @@ class DatasetWriter:
         """Write what is waiting as a shard, and name it in `dataset.json`; without any, nothing is written.
 
         Raises:
+            DatasetError: somebody else writes to the dataset too.
             StorageError: the system refused; the dataset is as it was, and the next call tries again.
         """
         if self._waiting:
@@ -201,6 +202,7 @@ class DatasetWriter:
         files = {column.file: _npy(self._gathered(column)) for column in self._columns}
         files[EPISODES_NAME] = entries_bytes(self._entries)
         num_events = sum(len(events["event.step"]) for events in self._events)
+        self._require_alone()
         # What has this name is from a call that was interrupted, and not part of the dataset.
         write_directory(self.path / name, files, replace=True, filesystem=self._filesystem)
         shard = ShardEntry(
@@ -237,9 +239,19 @@ class DatasetWriter:
 
     def _write_manifest(self, *, complete: bool) -> DatasetManifest:
         manifest = self._parse(shards=tuple(self._shards), complete=complete)
-        write_file(self.path / DATASET_NAME, manifest_bytes(manifest), filesystem=self._filesystem)
+        data = manifest_bytes(manifest)
+        self._require_alone()
+        self._known.add(hashlib.sha256(data).hexdigest())  # an error may come after the file has been replaced
+        write_file(self.path / DATASET_NAME, data, filesystem=self._filesystem)
+        self._known = {hashlib.sha256(data).hexdigest()}
         self._num_named = len(self._shards)
         return manifest
+
+    def _require_alone(self) -> None:
+        """Check that `dataset.json` is the one that this writer has read or written; raises `DatasetError`."""
+        path = self.path / DATASET_NAME
+        if _digest(path) not in self._known:
+            raise DatasetError(f"{path} was changed by another program meanwhile: let one at a time write to a dataset")
 
     def _parse(self, **fields: Any) -> DatasetManifest:
         manifest = DatasetManifest(**self._manifest, columns=self._columns, sources=tuple(self._sources), **fields)
@@ -257,47 +269,10 @@ class DatasetWriter:
             self.flush()
 
 
-def _columns_of(trajectory: Trajectory, *, has_events: bool) -> tuple[ColumnSpec, ...]:
-    """Return the columns that a dataset of such trajectories has."""
-    rows: list[tuple[str, Any, Any, tuple[int, ...]]] = []
-    for name, array in sorted(trajectory.steps.items()):
-        if len(array) != trajectory.num_steps:
-            raise DatasetError(f"column '{name}' has {len(array)} rows, and 'actions' has {trajectory.num_steps}")
-        rows.append((name, "step", _dtype(name, array), array.shape[1:]))
-    for name, array in sorted(trajectory.final.items()):
-        if not name.startswith(FINAL_PREFIX) and name != "bootstrap_values":
-            raise DatasetError(f"'{name}' is not a column of an episode")
-        rows.append((name, "episode", _dtype(name, np.asarray(array)), np.shape(array)))
-    if has_events:
-        rows += [(name, "event", dtype, ()) for name, dtype in EVENT_COLUMNS.items()]
-    files: dict[str, None] = {}
-    for index, (name, *_) in enumerate(rows):
-        plain = f"{name}.npy"
-        is_free = is_plain_name(plain) and plain.lower() not in {file.lower() for file in files}
-        files[plain if is_free else f"column-{index}.npy"] = None
-    return tuple(
-        ColumnSpec(name=name, axis=axis, dtype=dtype, shape=shape, file=file)
-        for (name, axis, dtype, shape), file in zip(rows, files, strict=True)
-    )
-
-
-def _dtype(name: str, array: Array) -> str:
-    text = array.dtype.newbyteorder("<").str
-    if text not in DTYPES:
-        raise DatasetError(f"column '{name}' is {array.dtype}, and datasets hold numbers and booleans only")
-    return text
-
-
-def _difference(before: tuple[ColumnSpec, ...], now: tuple[ColumnSpec, ...]) -> str:
-    had = {column.name: column for column in before}
-    has = {column.name: column for column in now}
-    for name in sorted(had.keys() ^ has.keys()):
-        return f"an episode {'lacks' if name in had else 'has'} the column '{name}', unlike those before it"
-    for name, column in has.items():
-        other = had[name]
-        if column != other:
-            return f"column '{name}' is {column.dtype}{column.shape} here, and {other.dtype}{other.shape} before"
-    raise AssertionError  # equal names, equal columns: equal tuples
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file; an empty string where there is none."""
+    with storage_guard("read", path):
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _npy(array: Array) -> bytes:
