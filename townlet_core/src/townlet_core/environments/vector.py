@@ -139,7 +139,7 @@ class VectorEnvironment(ABC):
         del cycle
 
     def keep_events(self) -> None:
-        """Be told, before a reset, that `last_events` will be asked for."""
+        """Be told, between a reset and its first step, that `last_events` will be asked for from then on."""
         return
 
     def last_events(self) -> StepEvents | None:
