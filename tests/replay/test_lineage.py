@@ -158,6 +158,15 @@ def test_a_warm_start_leads_on_to_the_run_that_it_began_from(family, elsewhere):
     assert [name for name, _ in chain(earlier)] == ["policy", "third", "second", "first", ""]
 
 
+def test_the_dataset_of_a_run_is_found_from_another_directory(family, monkeypatch):
+    save_run(family / "runs" / "clone", agent_steps=1, dataset_digest=Dataset(family / "third").digest)
+    (family / "runs" / "clone" / "config.yaml").write_text("strategies: {bc: {dataset: third}}\n")
+    monkeypatch.chdir("/")
+    assert lineage(family / "runs" / "clone").made_from[0].state == "verified"
+    (family / "third").rename(family / "runs" / "third")
+    assert lineage(family / "runs" / "clone").made_from[0].state == "verified"
+
+
 def test_a_capture_leads_on_to_the_run_that_acted(family, monkeypatch):
     digest = save_run(family / "runs" / "pole", agent_steps=1)
     source = SCRIPT.model_copy(update={"policy": "pole", "policy_digest": digest})

@@ -110,7 +110,10 @@ class _Family:
 
 
 def _datasets_of(run: Path) -> Iterator[Path]:
-    """Yield the datasets that the configuration of a run names, as they are named from the working directory."""
+    """Yield the datasets that the configuration of a run names, seen from the working directory and from above the run.
+
+    A run is made in `runs/` of the directory that its configuration is seen from, unless somebody says otherwise.
+    """
     if not (run / CONFIG_NAME).is_file():
         return
     try:
@@ -120,7 +123,8 @@ def _datasets_of(run: Path) -> Iterator[Path]:
     for section in sections.values():
         named = section.get("dataset")
         if isinstance(named, str):
-            yield Path(named)
+            above = run.absolute().parent
+            yield from (Path(named), above.parent / named, above / named)
 
 
 def _initial_policy(run: Path) -> str:
