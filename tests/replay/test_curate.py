@@ -122,6 +122,16 @@ def test_of_equal_episodes_that_pass_the_first_is_kept(tmp_path):
     assert [entry.group for entry in entries(Dataset(tmp_path / "b"))] == [1]
 
 
+@pytest.mark.parametrize(
+    ("accepted", "kept"), [((False, True, True), 1), ((True, False, True), 0), ((False, False), 0), ((False, True), 1)]
+)
+def test_of_equal_episodes_an_accepted_one_is_preferred(tmp_path, accepted, kept):
+    first = make_trajectories()[0]
+    copies = [replace(first, group=number, accepted=is_accepted) for number, is_accepted in enumerate(accepted)]
+    curate([write_dataset(tmp_path / "d", copies)], tmp_path / "a", curation=Curation(rules=CurationRules(dedupe=True)))
+    assert [(entry.group, entry.accepted) for entry in entries(Dataset(tmp_path / "a"))] == [(kept, accepted[kept])]
+
+
 def test_everything_about_an_episode_that_is_kept_stays(tmp_path):
     dataset = mixed(tmp_path / "d")
     curate([dataset], tmp_path / "out", curation=Curation(rules=CurationRules(agent=(1,))))

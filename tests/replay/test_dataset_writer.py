@@ -162,7 +162,7 @@ def test_an_error_before_the_first_episode_leaves_no_dataset(tmp_path):
         ({"rewards": np.zeros(5, np.float64)}, r"'rewards' is <f8\(\) here, and <f4\(\) before"),
         ({"observation.features": np.zeros((5, 4), np.float32)}, r"<f4\(4,\) here"),
         ({"rewards": np.zeros(3, np.float32)}, "'rewards' has 3 rows, and 'actions' has 5"),
-        ({"values": np.zeros(5, object)}, "numbers and booleans only"),
+        ({"values": np.zeros(5, object)}, "booleans, integers, float32 and float64"),
     ],
 )
 def test_an_episode_of_other_columns_is_refused_by_name(tmp_path, change, text):

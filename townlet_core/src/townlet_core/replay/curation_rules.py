@@ -38,7 +38,7 @@ class CurationRules(BaseModel):
     source_policy: tuple[Word, ...] = Field(
         default=(), description="Policies, one of which acted: names, or at least 8 letters of a digest."
     )
-    dedupe: bool = Field(default=False, description="Of equal episodes, only the first.")
+    dedupe: bool = Field(default=False, description="Of equal episodes, only the first accepted one, else the first.")
     top_return: float | None = Field(
         default=None, gt=0, le=1, description="Of those that pass everything above, this share of the best. [share]"
     )
@@ -100,15 +100,18 @@ class Verdicts:
         self._rules = rules
         self._failed: list[str] = []
         self._returns: list[float] = []
-        self._contents: set[bytes] = set()
+        self._kept: dict[bytes, tuple[int, bool]] = {}  # content -> number of the copy that is kept, if it is accepted
 
     def add(self, entry: EpisodeEntry, source: Source | None) -> None:
         """Take in one episode and where it is from."""
         rule = self._rules.failed(entry, source)
         if self._rules.dedupe and not rule and entry.content:
-            content = bytes.fromhex(entry.content)
-            rule = "dedupe" if content in self._contents else ""
-            self._contents.add(content)
+            content, number = bytes.fromhex(entry.content), len(self._failed)
+            kept, is_accepted = self._kept.setdefault(content, (number, entry.accepted))
+            if entry.accepted and not is_accepted:
+                self._failed[kept], self._kept[content] = "dedupe", (number, True)
+            elif kept != number:
+                rule = "dedupe"
         self._failed.append(rule)
         self._returns.append(entry.episode_return)
 

@@ -175,7 +175,10 @@ class DatasetWriter:
             self.flush()
 
     def add_events(self, events: Mapping[str, Array]) -> None:
-        """Add events, column -> (V,) as in `EVENT_COLUMNS`; they are written with the next shard."""
+        """Add events, column -> (V,) as in `EVENT_COLUMNS`; they are written with the episodes that are added next.
+
+        Events without an episode after them are not written: add those of a world-episode before its episodes.
+        """
         if events.keys() != EVENT_COLUMNS.keys():
             raise ValueError(f"events have the columns {sorted(events)}, expected {sorted(EVENT_COLUMNS)}")
         self._events.append(events)
