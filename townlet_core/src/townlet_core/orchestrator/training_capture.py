@@ -17,6 +17,7 @@ from townlet_core.replay.schema import Source
 from townlet_core.services.capture import RolloutCaptureService
 from townlet_core.services.capture_run import ROWS_AT_RISK
 from townlet_core.services.recording import TrajectoryRecorder
+from townlet_core.services.step_block import FRAGMENT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from townlet_core.services.services import TrainingServices
 
 CAPTURE_NAME = "capture"
+WAITING_BYTES = 1 << 30
+"""What of all worlds waits in memory, at most about twice: with many worlds, long episodes are cut. [bytes]"""
 
 
 class TrainingCapture(RolloutCaptureService):
@@ -62,7 +65,9 @@ class TrainingCapture(RolloutCaptureService):
         self._first_group = self._next_group
         seed_of = (lambda _: seeds) if isinstance(seeds, int) else seeds.__getitem__
         sink = partial(self._take, environment, seed_of)
-        self._recorder = rollout.recorder = TrajectoryRecorder(rollout, sink=sink)
+        self._recorder = rollout.recorder = TrajectoryRecorder(
+            rollout, sink=sink, fragment_bytes=min(FRAGMENT_BYTES, WAITING_BYTES // environment.num_worlds)
+        )
         return rollout
 
     def _take(self, environment: VectorEnvironment, seed_of: Any, episode: RecordedEpisode) -> None:
