@@ -19,8 +19,8 @@ from townlet_core.config.root import SimulationConfig
 from townlet_core.environments.town import TownEnvironment
 from townlet_core.errors import MissingInputError, UsageError
 from townlet_core.orchestrator import TrainingOrchestrator
-from townlet_core.services.evaluation import episode_seeds
 from townlet_core.plugins.registry import Registry
+from townlet_core.services.evaluation import episode_seeds
 from townlet_core.services.rollout import Rollout
 from townlet_core.simulation.scenarios import load_scenario
 from townlet_core.simulation.town import Town

@@ -177,7 +177,7 @@ def test_a_policy_starts_from_another_one_and_other_spaces_are_listed_side_by_si
     wrong = townlet("train", *small, "--run-dir", "c", "--from", "a/policy", "--env", "gymnasium:Acrobot-v1")
     assert wrong.returncode == 65
     assert "the policy sees" in wrong.stderr
-    assert "the environment shows" in wrong.stderr
+    assert "and is shown Box(6,)" in wrong.stderr
     elsewhere = townlet("evaluate", "a", "--env", "gymnasium:Acrobot-v1", torch=False)
     assert elsewhere.returncode == 65
     assert "does not fit" in elsewhere.stderr

@@ -126,13 +126,31 @@ def test_a_policy_to_start_from_with_other_spaces_is_an_error_that_lists_both():
     context = TrainingContext.from_config(load_config(None, sets=sets).config, initial_policy=artefact)
     with pytest.raises(ArtefactError) as caught:
         PPOStrategy().run(context)
-    policy, environment = str(caught.value).splitlines()[1:]
-    assert "policy sees" in policy
-    assert "[7]" in policy
-    assert "'n': 3" in policy
-    assert "environment shows" in environment
-    assert "[4]" in environment
-    assert "'n': 2" in environment
+    assert str(caught.value).splitlines() == [
+        "the policy to start from does not fit the environment:",
+        "  observation: the policy sees Box(7,) float32 in [-1.0, 1.0], and is shown Box(4,) float32 in [-inf, inf]",
+        "  actions: the policy decides Discrete(3), and what is taken is Discrete(2)",
+        "  name the environment that it was made in with --env, and --set what was set there",
+    ]
+
+
+def test_what_equals_is_not_listed_and_the_town_has_a_hint_of_its_own():
+    features, seen = spaces.Box(-1, 1, (3,), np.float32), spaces.Box(0, 1, (2,), np.uint8)
+    small, large = (
+        PolicySpec.for_spaces(leaves, spaces.Discrete(2))
+        for leaves in (
+            {"observation.features": features},
+            {"observation.features": features, "observation.map": seen},
+        )
+    )
+    with pytest.raises(ArtefactError) as caught:
+        small.require_fit(large, subject="p", environment="town")
+    assert [line.strip() for line in str(caught.value).splitlines()] == [
+        "p does not fit town:",
+        "observation.map: the policy sees nothing, and is shown Box(2,) uint8 in [0, 1]",
+        "name the environment that it was made in with --env, and --set what was set there; the town shows "
+        "'observation.map' or not by environment.town.variant",
+    ]
 
 
 def test_the_flattening_encoder_joins_observations_in_the_order_of_their_names():
