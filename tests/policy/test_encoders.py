@@ -148,8 +148,8 @@ def test_what_equals_is_not_listed_and_the_town_has_a_hint_of_its_own():
     assert [line.strip() for line in str(caught.value).splitlines()] == [
         "p does not fit town:",
         "observation.map: the policy sees nothing, and is shown Box(2,) uint8 in [0, 1]",
-        "name the environment that it was made in with --env, and --set what was set there; the town shows "
-        "'observation.map' or not by environment.town.variant",
+        "name the environment that it was made in with --env, and --set what was set there"
+        + "; the town shows 'observation.map' or not by environment.town.variant",
     ]
 
 

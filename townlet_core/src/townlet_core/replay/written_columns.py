@@ -43,7 +43,9 @@ def columns_of(trajectory: Trajectory, *, has_events: bool) -> tuple[ColumnSpec,
 def _dtype(name: str, array: Array) -> str:
     text = array.dtype.newbyteorder("<").str
     if text not in DTYPES:
-        raise DatasetError(f"column '{name}' is {array.dtype}, and datasets hold booleans, integers, float32 and float64")
+        raise DatasetError(
+            f"column '{name}' is {array.dtype}, and datasets hold booleans, integers, float32 and float64"
+        )
     return text
 
 
