@@ -145,12 +145,10 @@ def test_what_equals_is_not_listed_and_the_town_has_a_hint_of_its_own():
     )
     with pytest.raises(ArtefactError) as caught:
         small.require_fit(large, subject="p", environment="town")
-    assert [line.strip() for line in str(caught.value).splitlines()] == [
-        "p does not fit town:",
-        "observation.map: the policy sees nothing, and is shown Box(2,) uint8 in [0, 1]",
-        "name the environment that it was made in with --env, and --set what was set there"
-        + "; the town shows 'observation.map' or not by environment.town.variant",
-    ]
+    first, differs, helps = (line.strip() for line in str(caught.value).splitlines())
+    assert first == "p does not fit town:"
+    assert differs == "observation.map: the policy sees nothing, and is shown Box(2,) uint8 in [0, 1]"
+    assert helps.endswith("the town shows 'observation.map' or not by environment.town.variant")
 
 
 def test_the_flattening_encoder_joins_observations_in_the_order_of_their_names():
