@@ -15,6 +15,7 @@ from townlet_core.config.document import parse_yaml, read_document
 from townlet_core.config.problems import ConfigProblems, Problem, problems_of
 from townlet_core.config.root import SimulationConfig
 from townlet_core.config.sections import every_path
+from townlet_core.config.training import TrainingConfig
 from townlet_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,12 +92,23 @@ def load_config(
             _assign(values, origins, key, value, "option")
     config = _checked(values, strategies or {}, problems)
     if config is None or problems:
-        raise ConfigProblems(problems).located(origins, every_path(strategies or {}))
+        raise ConfigProblems(problems).located(origins, every_path(_selected_first(values, strategies or {})))
     named_by = origins.get("environment.name", "default")
     trusted = trust_config or named_by in {"default", "--set", "option"} or named_by in (environ or {})
     sections = {key.rpartition(".")[0] for key in origins}
     leaves = {key: origin for key, origin in origins.items() if key not in sections}
     return LoadedConfig(config=config, origins=leaves, trust_code=trusted)
+
+
+def _selected_first(
+    values: Mapping[str, Any], strategies: Mapping[str, type[Settings]]
+) -> Mapping[str, type[Settings]]:
+    """Return the models with that of the selected strategy in front: a key is most likely meant to be one of its."""
+    training = values.get("training")
+    selected = training.get("strategy") if isinstance(training, dict) else None
+    if selected is None:
+        selected = TrainingConfig.model_fields["strategy"].default
+    return dict(sorted(strategies.items(), key=lambda item: item[0] != selected))
 
 
 def _checked(
