@@ -6,20 +6,16 @@ Legend: P parameters.
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors.numpy
 import torch
 
-from townlet_core.arrays import is_finite
 from townlet_core.errors import CheckpointError
 from townlet_core.policy.artefact import PolicyArtefact, PolicyDocument
-from townlet_core.policy.beginning import SPEC_FILE
 from townlet_core.policy.inputs import Moments, empty_normalizer
-from townlet_core.policy.learner_arrays import moment_arrays, moments_of, require_alike
+from townlet_core.policy.learner_arrays import learner_files, moment_arrays, moments_of, read_learner_files
 from townlet_core.policy.weights import initial_weights, layout
 from townlet_core.torch.network import TorchNetwork
 from townlet_strategies_bc.update import Updater
@@ -33,9 +29,6 @@ if TYPE_CHECKING:
     from townlet_core.policy.spec import PolicySpec
     from townlet_strategies_bc.loss import LossTerms
     from townlet_strategies_bc.settings import BCSettings
-
-ARRAYS_FILE = "state.safetensors"
-COUNTERS_FILE = "state.json"
 
 
 @dataclass(slots=True)
@@ -151,15 +144,9 @@ class Learner:
         Raises:
             CheckpointError: a number is not finite; such a state is never kept.
         """
-        arrays = self._arrays()
-        for name, array in arrays.items():
-            if not is_finite(array):
-                raise CheckpointError(
-                    f"'{name}' is not finite after {self.state.optimizer_steps:,} optimiser steps; nothing was written"
-                )
-        counters = json.dumps(asdict(self.state), indent=1, sort_keys=True) + "\n"
-        spec = self.network.spec.model_dump_json(indent=1).encode() + b"\n"
-        return {ARRAYS_FILE: safetensors.numpy.save(arrays), COUNTERS_FILE: counters.encode(), SPEC_FILE: spec}
+        return learner_files(
+            self._arrays(), self.state, self.network.spec, when=f"{self.state.optimizer_steps:,} optimiser steps"
+        )
 
     def _arrays(self) -> dict[str, Array]:
         arrays: dict[str, Array] = {"parameters": self._flat, "best": self._best, **self.updater.state()}
@@ -174,17 +161,11 @@ class Learner:
             CheckpointError: the files are not those of this network and these settings; `where` names them.
         """
         try:
-            arrays = safetensors.numpy.load(files[ARRAYS_FILE])
-            counters = json.loads(files[COUNTERS_FILE])
-            if set(counters) != {field.name for field in fields(BCState)} or not all(
-                type(value) is int and value >= 0 for value in counters.values()
-            ):
-                raise ValueError(f"{COUNTERS_FILE} does not hold the counters of a run of behaviour cloning")
-            require_alike(arrays, self._arrays())
+            arrays, state = read_learner_files(files, self._arrays(), BCState)
             self.normalizer.update({name: moments_of(arrays, f"normalizer.{name}") for name in self.normalizer})
         except Exception as error:
             raise CheckpointError(f"{where} does not belong to this run: {error}") from error
-        self.state = BCState(**counters)
+        self.state = state
         self.network.parameters.copy_(torch.from_numpy(arrays["parameters"]))
         self._best[:] = arrays["best"]
         self.updater.load(arrays, self.state.optimizer_steps)

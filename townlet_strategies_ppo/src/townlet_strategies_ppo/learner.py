@@ -6,21 +6,16 @@ Legend: N worlds, A agents per world, P parameters.
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors.numpy
 import torch
 
-from townlet_core.arrays import is_finite
 from townlet_core.context import PPOState
 from townlet_core.errors import CheckpointError
 from townlet_core.policy.artefact import PolicyArtefact, PolicyDocument, Provenance
-from townlet_core.policy.beginning import SPEC_FILE
 from townlet_core.policy.inputs import Moments, empty_normalizer
-from townlet_core.policy.learner_arrays import moment_arrays, moments_of, require_alike
+from townlet_core.policy.learner_arrays import learner_files, moment_arrays, moments_of, read_learner_files
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.weights import initial_weights, layout
 from townlet_core.torch.network import TorchNetwork
@@ -35,9 +30,6 @@ if TYPE_CHECKING:
     from townlet_core.policy.spec import PolicySpec
     from townlet_core.services.buffer import RolloutBuffer
     from townlet_strategies_ppo.settings import PPOSettings
-
-ARRAYS_FILE = "state.safetensors"
-COUNTERS_FILE = "state.json"
 
 
 class Learner:
@@ -129,13 +121,7 @@ class Learner:
         Raises:
             CheckpointError: a number is not finite; such a state is never kept.
         """
-        arrays = self._arrays()
-        for name, array in arrays.items():
-            if not is_finite(array):
-                raise CheckpointError(f"'{name}' is not finite after update {self.state.update}; nothing was written")
-        counters = json.dumps(asdict(self.state), indent=1, sort_keys=True) + "\n"
-        spec = self.network.spec.model_dump_json(indent=1).encode() + b"\n"
-        return {ARRAYS_FILE: safetensors.numpy.save(arrays), COUNTERS_FILE: counters.encode(), SPEC_FILE: spec}
+        return learner_files(self._arrays(), self.state, self.network.spec, when=f"update {self.state.update}")
 
     def _arrays(self) -> dict[str, Array]:
         arrays: dict[str, Array] = {"parameters": self._flat, **self.optimizer.state()}
@@ -152,19 +138,13 @@ class Learner:
             CheckpointError: the files are not those of this network and these settings; `where` names them.
         """
         try:
-            arrays = safetensors.numpy.load(files[ARRAYS_FILE])
-            counters = json.loads(files[COUNTERS_FILE])
-            if set(counters) != {field.name for field in fields(PPOState)} or not all(
-                type(value) is int and value >= 0 for value in counters.values()
-            ):
-                raise ValueError(f"{COUNTERS_FILE} does not hold the counters of a PPO run")
-            require_alike(arrays, self._arrays())
+            arrays, state = read_learner_files(files, self._arrays(), PPOState)
             self.normalizer.update({name: moments_of(arrays, f"normalizer.{name}") for name in self.normalizer})
             if self.rewards is not None:
                 self.rewards.moments = moments_of(arrays, "rewards")
         except Exception as error:
             raise CheckpointError(f"{where} does not belong to this run: {error}") from error
-        self.state = PPOState(**counters)
+        self.state = state
         self.network.parameters.copy_(torch.from_numpy(arrays["parameters"]))
         self.optimizer.load(arrays, self.state.optimizer_steps)
         self.publish()
