@@ -372,3 +372,28 @@ def test_killed_at_any_call_what_was_finished_is_a_dataset(tmp_path, calls):
     with DatasetWriter.append(tmp_path / "data") as writer:
         writer.add(make_trajectory(content=9))
     Dataset(tmp_path / "data").require_intact()
+
+
+def test_a_shard_ends_where_a_world_episode_ends(tmp_path):
+    dataset = write_dataset(tmp_path / "data", make_trajectories(10), shard_bytes=300)
+    assert len(dataset.shards) == 5
+    shards = [{entry.group for entry in shard.entries()} for shard in dataset.shards]
+    assert sum(map(len, shards)) == len(set.union(*shards)), "none is in two of them"
+
+
+def test_a_world_episode_that_is_larger_than_memory_is_written_in_parts(tmp_path):
+    writer = DatasetWriter(tmp_path / "data", **SPACES, shard_bytes=300)
+    for number in range(11):
+        writer.add(make_trajectory(content=number))
+        assert writer.num_episodes - sum(s.num_episodes for s in writer._shards) <= 5
+    assert len(writer._shards) > 1
+
+
+def test_events_are_written_with_their_own_world_episode(tmp_path):
+    with DatasetWriter(tmp_path / "data", **SPACES, shard_bytes=300) as writer:
+        for group in range(4):
+            writer.add_events(make_events((group,)))
+            writer.extend(make_trajectories(2, group=group))
+    dataset = Dataset(tmp_path / "data")
+    for shard, events in zip(dataset.shards, dataset.events(), strict=True):
+        assert set(events["event.group"].tolist()) == {entry.group for entry in shard.entries()}

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from townlet_core.replay.trajectory import Trajectory
 
 DEFAULT_SHARD_BYTES = 32 << 20
+_MOST_SHARDS_AT_ONCE = 4
+"""A world-episode that is larger than so many shards is written in parts."""
 _ENTRY_BYTES = 32 << 20
 """A shard is written when what `episodes.json` says has grown to this: readers take no more than 256 MiB. [bytes]"""
 
@@ -61,7 +63,8 @@ class DatasetWriter:
         event_kinds: what `event.kind` counts; without any, no events are kept.
         sources: where episodes are from; `add_source` adds further ones.
         parents: the datasets that this one is made from.
-        shard_bytes: a shard is written when its arrays have grown to this.
+        shard_bytes: a shard is written when its arrays have grown to this and another world-episode begins, or to
+            four times this.
         filesystem: the calls to make.
 
     Attributes:
@@ -90,7 +93,7 @@ class DatasetWriter:
         with storage_guard("make", path):
             path.mkdir(parents=True, exist_ok=True)
             if next(path.iterdir(), None) is not None:
-                raise UsageError(f"{path} is not empty: choose another directory for the dataset")
+                raise UsageError(f"{path} is not empty: choose another directory, or --append to the dataset there")
         self._begin(path, shard_bytes, filesystem)
         self._manifest: dict[str, Any] = {
             "observations": {name: space_to_json(space) for name, space in observation_spaces.items()},
@@ -165,13 +168,19 @@ class DatasetWriter:
             entry = trajectory.entry()
         except ValidationError as error:
             raise DatasetError(f"{self.path}: episode {self.num_episodes}: {first_problem(error)}") from error
+        self._end_shard_before(trajectory.group)
         self._entries.append(entry)
         self._waiting.append(trajectory)
         self.num_episodes += 1
         self.num_rows += trajectory.num_steps
         self._waiting_bytes += sum(array.nbytes for array in trajectory.steps.values())
         self._entry_bytes += len(entry.model_dump_json(exclude_defaults=True))
-        if self._waiting_bytes >= self._shard_bytes or self._entry_bytes >= _ENTRY_BYTES:
+        if self._waiting_bytes >= _MOST_SHARDS_AT_ONCE * self._shard_bytes or self._entry_bytes >= _ENTRY_BYTES:
+            self.flush()
+
+    def _end_shard_before(self, group: int) -> None:
+        """Write a shard that is full once another world-episode begins: a kill then tears none apart."""
+        if self._waiting_bytes >= self._shard_bytes and self._waiting[-1].group != group:
             self.flush()
 
     def add_events(self, events: Mapping[str, Array]) -> None:
@@ -181,6 +190,8 @@ class DatasetWriter:
         """
         if events.keys() != EVENT_COLUMNS.keys():
             raise ValueError(f"events have the columns {sorted(events)}, expected {sorted(EVENT_COLUMNS)}")
+        if len(events["event.group"]):
+            self._end_shard_before(int(events["event.group"][0]))
         self._events.append(events)
 
     def extend(self, trajectories: Iterable[Trajectory]) -> None:
