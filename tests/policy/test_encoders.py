@@ -148,7 +148,7 @@ def test_what_equals_is_not_listed_and_the_town_has_a_hint_of_its_own():
     first, differs, helps = (line.strip() for line in str(caught.value).splitlines())
     assert first == "p does not fit town:"
     assert differs == "observation.map: the policy sees nothing, and is shown Box(2,) uint8 in [0, 1]"
-    assert helps.endswith("the town shows 'observation.map' or not by environment.town.variant")
+    assert helps.endswith("such as --set environment.town.variant=compact")
 
 
 def test_the_flattening_encoder_joins_observations_in_the_order_of_their_names():

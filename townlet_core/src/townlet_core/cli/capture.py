@@ -139,7 +139,7 @@ def command(
 
 def _print(result: CaptureResultDTO) -> None:
     actions = "most likely actions" if result.deterministic else "sampled actions"
-    who = f"artefact sha256 {result.policy_digest[:12]}, {actions}" if result.policy_digest else "a script"
+    who = f"artefact sha256 {result.policy_digest[:12]}, {actions}" if result.policy_digest else "no artefact"
     endings = f"{result.terminated:,} terminated, {result.truncated:,} truncated, {result.cut:,} cut"
     worlds = count(result.world_episodes, "world-episode")
     lines = [

@@ -124,7 +124,7 @@ def _distributions(summary: DatasetSummary) -> Iterator[str]:
         if spread.non_finite:
             yield f"{name:<10} {spread.non_finite:,} are NaN or infinite: see 'townlet replay validate'"
     if summary.scripted_share:
-        yield f"{'scripted':<10} {summary.scripted_share:.1%} of the rows have log-probability 0, as a script's have"
+        yield f"{'certain':<10} {summary.scripted_share:.1%} of the rows have log-probability 0: scripts, or one choice"
 
 
 def _actions(summary: DatasetSummary) -> Iterator[str]:

@@ -62,7 +62,7 @@ def _facts(report: WatchReport) -> Iterator[tuple[str, str]]:
     if report.best_return is not None:
         yield "best return", _extreme(report.best_return)
     if report.largest_kl is not None:
-        yield "largest KL", _extreme(report.largest_kl)
+        yield "max batch KL", _extreme(report.largest_kl)
     if "adv_zero_std_batches" in report.fields:
         yield "zero std", f"{report.zero_std_batches:,} of the minibatches had advantages that did not vary"
     first = f"; the first: {printable(report.first_non_finite)}" if report.first_non_finite else ""

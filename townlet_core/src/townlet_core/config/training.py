@@ -40,5 +40,6 @@ class TrainingConfig(Settings):
     capture_rollouts: bool = Field(
         default=False,
         description="Whether what the strategy does while it learns is recorded as well, as a dataset in capture/ of "
-        "the run's directory.",
+        "the run's directory; a run that is resumed goes on in capture-2/, and so on. A kill loses what was not "
+        "written yet, at most 100,000 agent-steps.",
     )

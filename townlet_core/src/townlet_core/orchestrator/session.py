@@ -90,9 +90,10 @@ class RunSession:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Keep `run.json` true while the strategy runs, whatever ends it."""
-        run = self.run
+        run, before, stood = self.run, None, None
         if self.resume:
-            record = self._taken_up(run.record())
+            before, stood = run.record(), self._progress()
+            record = self._taken_up(before)
         else:
             record = self.new_record()
             write_file(run.config_path, dump_yaml(self.config).encode(), filesystem=run.filesystem)
@@ -105,13 +106,20 @@ class RunSession:
             run.write_record(self._ended(record, "interrupted", message))
             raise RunInterrupted(f"{message}; {self._how_to_go_on()}") from error
         except BaseException as error:
-            is_refusal = not self.resume and isinstance(error, _REFUSALS)
-            if not (is_refusal and run.withdraw()) and run.path.exists():
+            is_refusal = isinstance(error, _REFUSALS)
+            if before is not None and is_refusal and self._progress() == stood:
+                run.write_record(before)  # it was not taken up, and stands as it did
+            elif not (before is None and is_refusal and run.withdraw()) and run.path.exists():
                 self._write_failure(record, error)
             text = f"{type(error).__name__}: {error}"
             self._notify("townlet_run_failed", run_dir=str(run.path.resolve()), error=" ".join(text.split()))
             raise
         run.write_record(self._ended(record, "finished", ""))
+
+    def _progress(self) -> tuple[list[int], int]:
+        """Return what changes when a run gets on: its checkpoints, and the size of its telemetry."""
+        path = self.run.telemetry_path
+        return self.run.checkpoints().steps(), path.stat().st_size if path.exists() else 0
 
     def _taken_up(self, record: RunRecord) -> RunRecord:
         """Return the record of a run that goes on; where versions or the machine are others, it says so from now on."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gymnasium import spaces
 
 Width = Annotated[int, Field(ge=1, le=16_384)]
+_HYBRID_CHANNELS = 4
 
 
 class EncoderSpec(BaseModel):
@@ -103,8 +104,14 @@ class PolicySpec(BaseModel):
             decides, takes = describe_space(self.action_space), describe_space(shown.action_space)
             lines.append(f"\n  actions: the policy decides {decides}, and what is taken is {takes}")
         is_town = "observation.features" in mine and "observation.features" in theirs
-        hint = "; the town shows 'observation.map' or not by environment.town.variant" if is_town else ""
+        hint = f", such as --set environment.town.variant={_variant(mine)}" if is_town else ""
         raise ArtefactError(
             f"{subject} does not fit {environment}:{''.join(lines)}\n"
             f"  name the environment that it was made in with --env, and --set what was set there{hint}"
         )
+
+
+def _variant(leaves: Mapping[str, spaces.Space[Any]]) -> str:
+    """Return the variant of the town's observations that has these leaves."""
+    shape = leaves["observation.map"].shape if "observation.map" in leaves else None
+    return "compact" if shape is None else "full" if shape[0] > _HYBRID_CHANNELS else "hybrid"
