@@ -9,7 +9,7 @@ from mutants import (
     BATCH,
     CLOSED_FORM,
     HEAD_GRADIENTS,
-    LEARNER,
+    LEARNER_ARRAYS,
     LOSS,
     NETWORK,
     PROBES,
@@ -203,7 +203,7 @@ DETAILS = {
         "test_faults.py::test_an_update_names_what_became_infinite",
     ),
     "infinite weights are kept": Mutant(
-        LEARNER,
+        LEARNER_ARRAYS,
         "if not is_finite(array):",
         "if array is None:",
         "test_faults.py::test_weights_that_are_not_finite_are_neither_saved_nor_kept_as_a_policy",
