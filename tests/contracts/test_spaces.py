@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from townlet_core.errors import ConfigError
@@ -100,6 +100,7 @@ def exactly_equal(one, other) -> bool:
 
 
 @settings(deadline=None)  # a busy machine is no failure
+@example(spaces.Box(np.array([0.0, -0.0], np.float32), np.array([0.0, 0.0], np.float32)))
 @given(any_space)
 def test_a_space_comes_back_from_json_exactly(space) -> None:
     text = json.dumps(space_to_json(space), allow_nan=False)

@@ -227,9 +227,12 @@ def space_to_json(space: Space) -> dict[str, Any]:
 
 
 def _numbers_to_json(array: Array) -> Any:
-    """Write bounds as one number where all are equal, else as a flat list."""
-    numbers = [number if math.isfinite(number) else str(number) for number in array.ravel().tolist()]
-    return numbers[0] if numbers and all(number == numbers[0] for number in numbers) else numbers
+    """Write bounds as one number where all are equal to the bit (0 and -0 are not), else as a flat list."""
+    flat = array.ravel()
+    if flat.size and flat.tobytes() == flat[:1].tobytes() * flat.size:
+        flat = flat[0]
+    numbers = [number if math.isfinite(number) else str(number) for number in np.atleast_1d(flat).tolist()]
+    return numbers[0] if flat.ndim == 0 else numbers
 
 
 def space_from_json(data: Mapping[str, Any]) -> Space:
