@@ -24,7 +24,8 @@ with atheris.instrument_imports(include=["townlet_core.replay", "townlet_core.sp
     from townlet_core.errors import DatasetError, MissingInputError
     from townlet_core.replay import schema
     from townlet_core.replay.batches import BatchReader
-    from townlet_core.replay.dataset import Dataset, npy_header
+    from townlet_core.replay.column_file import npy_header
+    from townlet_core.replay.dataset import Dataset
     from townlet_core.replay.summary import summarise
     from townlet_core.replay.validate import validate_path
 

@@ -3,7 +3,8 @@ import pytest
 from datasets import edit_file, edit_manifest, make_trajectories, write_dataset
 
 from townlet_core.errors import DatasetError, MissingInputError
-from townlet_core.replay.dataset import ENDINGS, Dataset, npy_header
+from townlet_core.replay.column_file import npy_header
+from townlet_core.replay.dataset import ENDINGS, Dataset
 
 
 @pytest.fixture

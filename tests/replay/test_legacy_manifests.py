@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from legacy_files import make_arrays, write_capture, write_catalogue, write_json, write_sample
 
 from townlet_core.errors import DatasetError, MissingInputError, UsageError
+from townlet_core.replay.files import read_document
 from townlet_core.replay.legacy import LegacyDataset, is_legacy, open_legacy
 from townlet_core.replay.legacy.catalogue import (
     CatalogueEntry,
@@ -24,7 +25,6 @@ from townlet_core.replay.legacy.manifest import (
     ManifestEntry,
     manifest_bytes,
     parse_legacy_manifest,
-    read_legacy_manifest,
 )
 from townlet_core.replay.legacy.metrics import MetricsFile, metrics_bytes, read_metrics
 
@@ -409,7 +409,7 @@ def test_a_manifest_is_read_again_as_it_was_written(
     path = tmp_path_factory.mktemp("m") / "m.json"
     path.write_bytes(manifest_bytes(manifest))
 
-    again = read_legacy_manifest(path)
+    again = parse_legacy_manifest(read_document(path), path)
 
     assert again == manifest
     assert manifest_bytes(again) == manifest_bytes(manifest)

@@ -24,7 +24,8 @@ from legacy_files import write_capture
 
 from townlet_core.cli.main import main
 from townlet_core.errors import DatasetError, MissingInputError
-from townlet_core.replay.dataset import Dataset, npy_header
+from townlet_core.replay.column_file import npy_header
+from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.finding_codes import FINDING_CODES
 from townlet_core.replay.schema import DATASET_NAME
 from townlet_core.replay.validate import validate, validate_path

@@ -4,7 +4,7 @@
 - `columns`: what the columns of a dataset have to be
 - `trajectory`: one agent's episode, the unit that is written, filtered and split
 - `writer`: `DatasetWriter`, shard by shard; what was finished when it is killed is a valid dataset
-- `dataset`: `Dataset`, memory-mapped and verified
+- `dataset`, `shard`, `column_file`: `Dataset`, memory-mapped and verified, down to the bytes of a file
 - `batches`: shuffled batches in bounded memory
 - `minari`: datasets of Minari, in and out
 - `legacy`: recordings of the earlier town, in and out

@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from townlet_core.checkpoint.manifest import MANIFEST_NAME
 from townlet_core.errors import DatasetError
-from townlet_core.replay.dataset import verify_file
+from townlet_core.replay.column_file import verify_file
 from townlet_core.replay.schema import DATASET_NAME, EPISODES_NAME, FINAL_PREFIX
 from townlet_core.replay.shard_view import ShardView
 from townlet_core.spaces import action_count
@@ -18,9 +18,10 @@ from townlet_core.spaces import action_count
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from townlet_core.replay.dataset import Dataset, Shard
+    from townlet_core.replay.dataset import Dataset
     from townlet_core.replay.finding_log import FindingLog
     from townlet_core.replay.schema import ColumnSpec, DatasetManifest
+    from townlet_core.replay.shard import Shard
 
 _FLAGS = ("terminations", "truncations")
 _FLOATS = ("rewards", "log_probs", "values", "bootstrap_values")

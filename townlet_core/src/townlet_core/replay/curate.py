@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from townlet_core.arrays import Array
     from townlet_core.dto.curation import CurationReport
     from townlet_core.replay.curation_plan import Curation
-    from townlet_core.replay.dataset import Shard
+    from townlet_core.replay.shard import Shard
     from townlet_core.replay.trajectory import Trajectory
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from townlet_core.errors import DatasetError
-from townlet_core.replay.dataset import npy_header
+from townlet_core.replay.column_file import npy_header
 from townlet_core.replay.files import dataset_guard
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from townlet_core.arrays import Array
-    from townlet_core.replay.dataset import Shard
     from townlet_core.replay.schema import ColumnSpec, DatasetManifest, EpisodeEntry
+    from townlet_core.replay.shard import Shard
 
 
 class ShardView:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from townlet_core.arrays import Array
-    from townlet_core.replay.dataset import Dataset, Shard
+    from townlet_core.replay.dataset import Dataset
+    from townlet_core.replay.shard import Shard
 
 _MAX_FEATURES = 1024
 _STRIDE = 7919  # a prime: one entry of a map in each row of the sample, and in the end all of them

@@ -16,8 +16,9 @@ from townlet_core.checkpoint.atomic import clean_leftovers, delete_tree, write_d
 from townlet_core.checkpoint.filesystem import DISK, FileSystem, storage_guard
 from townlet_core.checkpoint.manifest import MANIFEST_NAME
 from townlet_core.errors import DatasetError, UsageError
+from townlet_core.replay.column_file import npy_header
 from townlet_core.replay.columns import EVENT_COLUMNS
-from townlet_core.replay.dataset import npy_header, read_manifest
+from townlet_core.replay.dataset import read_manifest
 from townlet_core.replay.schema import (
     DATASET_NAME,
     EPISODES_NAME,

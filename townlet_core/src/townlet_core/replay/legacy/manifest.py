@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from townlet_core.errors import DatasetError
-from townlet_core.replay.files import read_document
 from townlet_core.replay.legacy.sample import json_bytes
 
 if TYPE_CHECKING:
@@ -78,15 +77,6 @@ class LegacyManifest:
         """Return it as it is written."""
         entries = [entry.to_json() for entry in self.samples]
         return entries if self.metadata is None else {"metadata": dict(self.metadata), "samples": entries}
-
-
-def read_legacy_manifest(path: Path) -> LegacyManifest:
-    """Read a manifest, JSON or YAML; the files that it names are not looked for.
-
-    Raises:
-        DatasetError: it is missing, damaged, or none.
-    """
-    return parse_legacy_manifest(read_document(path), path)
 
 
 def parse_legacy_manifest(document: Any, path: Path) -> LegacyManifest:
