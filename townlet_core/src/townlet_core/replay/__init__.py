@@ -1,6 +1,6 @@
 """Recorded experience: a directory of column files that is written and read as a stream, and what is done with it.
 
-- `schema`: what `dataset.json` and a shard's `episodes.json` say
+- `schema`, `documents`: what `dataset.json` and a shard's `episodes.json` say, and how they are written and read
 - `columns`: what the columns of a dataset have to be
 - `trajectory`: one agent's episode, the unit that is written, filtered and split
 - `writer`: `DatasetWriter`, shard by shard; what was finished when it is killed is a valid dataset

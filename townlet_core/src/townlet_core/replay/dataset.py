@@ -19,14 +19,9 @@ import numpy as np
 
 from townlet_core.checkpoint.manifest import read_file
 from townlet_core.errors import DatasetError, MissingInputError
+from townlet_core.replay.documents import parse_manifest
 from townlet_core.replay.mistaken import mistaken
-from townlet_core.replay.schema import (
-    DATASET_NAME,
-    MAX_DATASET_BYTES,
-    DatasetManifest,
-    EpisodeEntry,
-    parse_manifest,
-)
+from townlet_core.replay.schema import DATASET_NAME, MAX_DATASET_BYTES, DatasetManifest, EpisodeEntry
 from townlet_core.replay.shard import Shard
 from townlet_core.replay.trajectory import Trajectory
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from townlet_core.checkpoint.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, read_file
 from townlet_core.errors import DatasetError
 from townlet_core.replay.column_file import MAX_HEADER, check_header, open_file, verify_file
+from townlet_core.replay.documents import parse_entries
 from townlet_core.replay.schema import (
     DATASET_NAME,
     EPISODES_NAME,
@@ -26,7 +27,6 @@ from townlet_core.replay.schema import (
     ColumnSpec,
     EpisodeEntry,
     ShardEntry,
-    parse_entries,
 )
 
 if TYPE_CHECKING:

@@ -19,18 +19,8 @@ from townlet_core.errors import DatasetError, UsageError
 from townlet_core.replay.column_file import npy_header
 from townlet_core.replay.columns import EVENT_COLUMNS
 from townlet_core.replay.dataset import read_manifest
-from townlet_core.replay.schema import (
-    DATASET_NAME,
-    EPISODES_NAME,
-    ColumnSpec,
-    DatasetManifest,
-    ShardEntry,
-    Source,
-    entries_bytes,
-    first_problem,
-    manifest_bytes,
-    parse_manifest,
-)
+from townlet_core.replay.documents import entries_bytes, first_problem, manifest_bytes, parse_manifest
+from townlet_core.replay.schema import DATASET_NAME, EPISODES_NAME, ColumnSpec, DatasetManifest, ShardEntry, Source
 from townlet_core.replay.written_columns import columns_of, difference
 from townlet_core.spaces import space_to_json
 
