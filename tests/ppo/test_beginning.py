@@ -18,6 +18,7 @@ from townlet_core.errors import CheckpointError, ConfigError, DataError, RunInte
 from townlet_core.policy.artefact import load_artefact
 from townlet_core.runs.layout import RunDirectory
 from townlet_core.tracking.jsonl import TelemetryLog
+from townlet_strategies_ppo.experience import LiveExperience
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.strategy import PPOStrategy, _Run
 
@@ -58,7 +59,10 @@ def stopped(path: Path, *, after: int = 1, initial: PolicyArtefact | None = None
 
 def run_of(made: TrainingContext) -> _Run:
     typed = settings_from(PPOSettings, made.config.strategies["ppo"], {}, path="strategies.ppo")
-    return _Run(made, typed, made.resolver.environment(made.config.environment))
+    environment = made.resolver.environment(made.config.environment)
+    return _Run(
+        made, typed, LiveExperience(environment, made.services.rollout, num_steps=typed.num_steps, seed=made.seed)
+    )
 
 
 @pytest.fixture(scope="module")

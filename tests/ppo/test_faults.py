@@ -14,6 +14,7 @@ from training import context_for
 
 from townlet_core.config.base import settings_from
 from townlet_core.errors import ArtefactError, CheckpointError, DataError, EnvironmentFault
+from townlet_strategies_ppo.experience import LiveExperience
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.strategy import PPOStrategy, _Run
 
@@ -40,7 +41,12 @@ def broken_run(path, fault: str, *, at: int = 0, updates: int = 6, **settings) -
         settings=SETTINGS | {"total_steps": updates * STEPS * 4} | settings,
     )
     typed = settings_from(PPOSettings, context.config.strategies["ppo"], {}, path="strategies.ppo")
-    return _Run(context, typed, context.resolver.environment(context.config.environment))
+    environment = context.resolver.environment(context.config.environment)
+    return _Run(
+        context,
+        typed,
+        LiveExperience(environment, context.services.rollout, num_steps=typed.num_steps, seed=context.seed),
+    )
 
 
 def learned(learner: Learner) -> dict[str, bytes]:

@@ -6,7 +6,6 @@ Legend: T steps, N worlds, A agents per world, S shards.
 from __future__ import annotations
 
 import warnings
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +15,14 @@ from townlet_core.config.base import settings_from
 from townlet_core.config.dump import config_digest
 from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO, flatten_record
-from townlet_core.errors import CheckpointError, ConfigError, DataError, RunInterrupted, TownletWarning
+from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, TownletWarning
 from townlet_core.policy.beginning import EARLIER_STAGE, chosen_spec, spec_of_settings
 from townlet_core.policy.inputs import prepare
 from townlet_core.torch.device import limited_threads, resolve_device
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
+from townlet_strategies_ppo.experience import RECORD_FILE, open_experience
 from townlet_strategies_ppo.learner import Learner
-from townlet_strategies_ppo.running_episodes import ROLLOUT_FILE, restore_rollout, rollout_files
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.telemetry import telemetry_record
 from townlet_strategies_ppo.update import UpdateMetrics, update
@@ -34,11 +33,9 @@ if TYPE_CHECKING:
     from townlet_core.arrays import Array
     from townlet_core.checkpoint.store import LoadedCheckpoint
     from townlet_core.context import PPOState, TrainingContext
-    from townlet_core.environments.vector import VectorEnvironment
     from townlet_core.services.buffer import RolloutBuffer
-    from townlet_core.services.rollout import Rollout, RolloutStatistics
-
-RECORD_FILE = "telemetry.json"
+    from townlet_core.services.rollout import RolloutStatistics
+    from townlet_strategies_ppo.experience import Experience, ExperienceSource
 
 
 class PPOStrategy:
@@ -55,29 +52,25 @@ class PPOStrategy:
         name = context.strategy_name
         section = context.config.strategies.get(name, {})
         settings = settings_from(PPOSettings, section, options, path=f"strategies.{name}")
-        with (
-            limited_threads(context.num_threads),
-            closing(context.resolver.environment(context.config.environment)) as environment,
-        ):
-            return _Run(context, settings, environment).train()
+        with limited_threads(context.num_threads), open_experience(context, settings) as experience:
+            return _Run(context, settings, experience).train()
 
 
 class _Run:
     """One run of PPO; lives as long as `train`."""
 
-    def __init__(self, context: TrainingContext, settings: PPOSettings, environment: VectorEnvironment) -> None:
-        self.context, self.settings, self.environment = context, settings, environment
+    def __init__(self, context: TrainingContext, settings: PPOSettings, experience: ExperienceSource) -> None:
+        self.context, self.settings, self.experience = context, settings, experience
         self.begin = context.clock.monotonic()
         self.worlds_per_shard = context.config.environment.shard_worlds
-        self.num_shards = environment.num_worlds // self.worlds_per_shard
+        self.num_shards = experience.shape[0] // self.worlds_per_shard
         self.device = resolve_device(context.config.training.device)
         self.record: PPOTelemetry | None = None
-        self.rollout: Rollout | None = None
         keep = context.config.training.keep_checkpoints
         self.checkpoints = None if context.run is None else context.run.checkpoints(keep)
         self.loaded = self._newest_checkpoint() if context.resume else None
         spec = chosen_spec(
-            spec_of_settings(environment.observation_spaces, environment.action_space, settings),
+            spec_of_settings(experience.observation_spaces, experience.action_space, settings),
             settings,
             checkpoint=self.loaded,
             continuation=context.continuation,
@@ -88,7 +81,7 @@ class _Run:
             context.resolver.encoder(spec.encoder.name),
             settings,
             seed=context.seed,
-            shape=(environment.num_worlds, environment.num_agents),
+            shape=experience.shape,
             worlds_per_shard=self.worlds_per_shard,
             device=self.device,
             initial=context.initial_policy if self.loaded is None else None,
@@ -98,12 +91,11 @@ class _Run:
         """Make updates until the steps are made, and return the result."""
         context, state = self.context, self._begin()
         if self.record is None or state.agent_steps < self.settings.total_steps:
-            rollout = self.rollout = self._start_rollout()
-            buffer = context.services.rollout.allocate(rollout, self.settings.num_steps)
+            self._start()
             if self.loaded is None:
                 self._save()  # whenever the run is stopped from here on, it can be resumed from what it began with
             while self.record is None or state.agent_steps < self.settings.total_steps:
-                self.record = self._update(rollout, buffer)
+                self.record = self._update()
                 if context.trackers is not None:
                     context.trackers.log(flatten_record(self.record))
                 done = state.agent_steps >= self.settings.total_steps
@@ -146,44 +138,25 @@ class _Run:
                 "they count too, so choose a larger number"
             )
 
-    def _start_rollout(self) -> Rollout:
-        """Begin to act: in the middle of the episodes that the checkpoint has, else in new ones."""
+    def _start(self) -> None:
+        """Begin to collect experience, from where the newest checkpoint or the earlier stage stopped."""
         files, where = self.context.continuation or {}, EARLIER_STAGE
         if self.loaded is not None:
             files, where = self.loaded.files, str(self.loaded.path)
-        if ROLLOUT_FILE not in files:
-            if RECORD_FILE in files:  # else it was saved before anybody had acted, and no episode is lost
-                self.learner.state.num_resumes += 1
-            return self._new_rollout()
-        rollout = self._new_rollout()
-        try:
-            restore_rollout(rollout, self.learner.rewards, files[ROLLOUT_FILE])
-        except DataError as error:
-            raise CheckpointError(f"{where}: {ROLLOUT_FILE}: {error}") from error
-        return rollout
-
-    def _new_rollout(self) -> Rollout:
-        return self.context.services.rollout.start(self.environment, self.learner.policy, seeds=self._episode_seed())
+        self.experience.start(self.learner, files, where=where)
 
     def _cycle(self) -> int:
         """The training cycle: that of the schedule in an anneal, else the number of updates made."""
         anneal = self.context.anneal_context
         return self.learner.state.update if anneal is None else anneal.cycle
 
-    def _episode_seed(self) -> int:
-        """The seed of the environment and of action noise; a run that begins anew has episodes that it has not seen."""
-        resumes = self.learner.state.num_resumes
-        if resumes == 0:
-            return self.context.seed
-        return randomness.integer_seed(randomness.key(self.context.seed, "resume", resumes))[0]
-
-    def _update(self, rollout: Rollout, buffer: RolloutBuffer) -> PPOTelemetry:
-        """Collect one rollout, learn from it, and return what happened."""
+    def _update(self) -> PPOTelemetry:
+        """Collect experience, learn from it, and return what happened."""
         learner, settings, clock = self.learner, self.settings, self.context.clock
         begin = clock.monotonic()
         cycle = self._cycle()
-        self.environment.begin_cycle(cycle)
-        statistics = rollout.fill(buffer)
+        experience = self.experience.collect(cycle)
+        buffer = experience.buffer
         progress = min(1.0, learner.state.agent_steps / settings.total_steps)
         rates = {
             "lr": settings.learning_rate * (1.0 - progress if settings.learning_rate_schedule == "linear" else 1.0),
@@ -193,8 +166,8 @@ class _Run:
         metrics = self._learn(buffer, advantages, rates)
         learner.publish()
         learner.see_observations(buffer)
-        self._count(statistics, metrics)
-        return self._describe(buffer, advantages, statistics, metrics, begin=begin, rates=rates, cycle=cycle)
+        self._count(experience.statistics, metrics)
+        return self._describe(experience, advantages, metrics, begin=begin, rates=rates, cycle=cycle)
 
     def _advantages(self, buffer: RolloutBuffer) -> Array:
         rewards = buffer.rewards
@@ -246,9 +219,8 @@ class _Run:
 
     def _describe(
         self,
-        buffer: RolloutBuffer,
+        experience: Experience,
         advantages: Array,
-        statistics: RolloutStatistics,
         metrics: UpdateMetrics,
         *,
         begin: float,
@@ -257,8 +229,9 @@ class _Run:
     ) -> PPOTelemetry:
         state, telemetry = self.learner.state, self.context.telemetry
         duration = self.context.clock.monotonic() - begin
+        statistics = experience.statistics
         return telemetry_record(
-            buffer,
+            experience.buffer,
             advantages,
             statistics,
             metrics,
@@ -282,9 +255,7 @@ class _Run:
         if self.checkpoints is None:
             return
         self.learner.state.telemetry_offset = 0 if telemetry is None else telemetry.sync()
-        files = self.learner.checkpoint()
-        if self.rollout is not None:
-            files |= rollout_files(self.rollout, self.learner.rewards)
+        files = self.learner.checkpoint() | self.experience.files()
         if self.record is not None:
             files[RECORD_FILE] = self.record.model_dump_json(indent=1).encode()
         self.checkpoints.save(self.learner.state.update, files)
@@ -301,7 +272,7 @@ class _Run:
         if context.run is not None:
             artefact = self.learner.artefact(
                 strategy=context.strategy_name,
-                environment=self.environment.name,
+                environment=self.experience.environment_name,
                 config_digest=config_digest(context.config),
             )
             digest = artefact.save(context.run.policy_dir)
@@ -314,6 +285,6 @@ class _Run:
             episodes_total=state.episodes,
             num_resumes=state.num_resumes,
             episodes_restarted=state.num_resumes > 0,
-            exact=self.environment.exact,
+            exact=self.experience.exact,
             device=str(self.device),
         )

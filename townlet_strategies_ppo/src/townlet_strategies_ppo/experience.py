@@ -1,0 +1,153 @@
+"""Where experience comes from: rollouts of the policy that learns.
+
+Legend: T steps, N worlds, A agents per world.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from townlet_core import randomness
+from townlet_core.errors import CheckpointError, DataError
+from townlet_strategies_ppo.running_episodes import ROLLOUT_FILE, restore_rollout, rollout_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gymnasium import spaces
+
+    from townlet_core.context import TrainingContext
+    from townlet_core.environments.vector import VectorEnvironment
+    from townlet_core.services.buffer import RolloutBuffer
+    from townlet_core.services.capture import RolloutCaptureService
+    from townlet_core.services.rollout import Rollout, RolloutStatistics
+    from townlet_strategies_ppo.learner import Learner
+    from townlet_strategies_ppo.settings import PPOSettings
+
+RECORD_FILE = "telemetry.json"
+"""File of a checkpoint: the record of the last update; a checkpoint that was saved before the first one has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """What one update learns from.
+
+    Attributes:
+        buffer: T steps of N x A agents; its arrays are filled again for the next update.
+        statistics: what they amounted to.
+    """
+
+    buffer: RolloutBuffer
+    statistics: RolloutStatistics
+
+
+class ExperienceSource(Protocol):
+    """Gives every update what it learns from.
+
+    Attributes:
+        environment_name: of the environment that it is from.
+        observation_spaces: flattened name -> leaf space of one agent.
+        action_space: the action space of one agent.
+        shape: (N, A).
+        exact: whether the same seed gives the same bytes.
+    """
+
+    environment_name: str
+    observation_spaces: Mapping[str, spaces.Space[Any]]
+    action_space: spaces.Space[Any]
+    shape: tuple[int, int]
+    exact: bool
+
+    def start(self, learner: Learner, files: Mapping[str, bytes], *, where: str) -> None:
+        """Begin, or go on from where a checkpoint was saved.
+
+        Args:
+            learner: who learns; its counters say where it stands.
+            files: those of the checkpoint; empty for none.
+            where: the checkpoint's name.
+
+        Raises:
+            CheckpointError: the checkpoint is of another run.
+            ConfigError: a rollout does not fit into memory.
+        """
+        ...
+
+    def collect(self, cycle: int) -> Experience:
+        """Return what the next update learns from.
+
+        Args:
+            cycle: the training cycle that it belongs to.
+
+        Raises:
+            EnvironmentFault: the environment failed.
+        """
+        ...
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of a checkpoint from which `start` goes on; none before it was called."""
+        ...
+
+
+@contextmanager
+def open_experience(context: TrainingContext, settings: PPOSettings) -> Iterator[ExperienceSource]:
+    """Give the source that `settings` ask for, and close what it holds."""
+    with closing(context.resolver.environment(context.config.environment)) as environment:
+        yield LiveExperience(environment, context.services.rollout, num_steps=settings.num_steps, seed=context.seed)
+
+
+class LiveExperience:
+    """The policy's own rollouts.
+
+    Args:
+        environment: where it acts; who made this closes it.
+        service: starts rollouts.
+        num_steps: T.
+        seed: of the episodes and of action noise.
+    """
+
+    def __init__(
+        self, environment: VectorEnvironment, service: RolloutCaptureService, *, num_steps: int, seed: int
+    ) -> None:
+        self.environment_name, self.exact = environment.name, environment.exact
+        self.observation_spaces, self.action_space = environment.observation_spaces, environment.action_space
+        self.shape = (environment.num_worlds, environment.num_agents)
+        self._environment = environment
+        self._service, self._num_steps, self._seed = service, num_steps, seed
+        self._learner: Learner | None = None
+        self._rollout: Rollout | None = None
+        self._buffer: RolloutBuffer | None = None
+
+    def start(self, learner: Learner, files: Mapping[str, bytes], *, where: str) -> None:
+        """Begin to act, in the middle of the episodes that a checkpoint has, else in new ones; counters say which."""
+        if ROLLOUT_FILE not in files and RECORD_FILE in files:  # without a record nobody had acted: no episode is lost
+            learner.state.num_resumes += 1
+        seeds = self._episode_seed(learner.state.num_resumes)
+        rollout = self._service.start(self._environment, learner.policy, seeds=seeds)
+        if ROLLOUT_FILE in files:
+            try:
+                restore_rollout(rollout, learner.rewards, files[ROLLOUT_FILE])
+            except DataError as error:
+                raise CheckpointError(f"{where}: {ROLLOUT_FILE}: {error}") from error
+        self._learner, self._rollout = learner, rollout
+        self._buffer = self._service.allocate(rollout, self._num_steps)
+
+    def _episode_seed(self, resumes: int) -> int:
+        """Return the seed of episodes and noise; a run that begins anew has episodes that it has not seen."""
+        if resumes == 0:
+            return self._seed
+        return randomness.integer_seed(randomness.key(self._seed, "resume", resumes))[0]
+
+    def collect(self, cycle: int) -> Experience:
+        """Return the next T steps; see `ExperienceSource.collect`."""
+        assert self._rollout is not None
+        assert self._buffer is not None
+        self._environment.begin_cycle(cycle)
+        return Experience(self._buffer, self._rollout.fill(self._buffer))
+
+    def files(self) -> dict[str, bytes]:
+        """Return the running episodes, where the environment can tell."""
+        if self._rollout is None or self._learner is None:
+            return {}
+        return rollout_files(self._rollout, self._learner.rewards)
