@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _MOST_TICKS, _NUMBERS_AHEAD = 32, 1 << 14
 """Ticks, and numbers, that are drawn at once at most: for few worlds the price is that of the calls."""
 
+_EPISODES_AHEAD = 32
+"""Episodes of a world whose keys are made at once: short episodes begin in almost every step of many worlds."""
+
 
 class ActionNoise:
     """Numbers for every agent at every tick, whatever the other worlds do.
@@ -37,53 +40,62 @@ class ActionNoise:
         self._world_keys = worlds
         self._slots = np.arange(num_agents)
         self._size = size
+        self._num_steps = 0
+        self._begin = np.zeros(num_worlds, dtype=np.int64)  # the step that was the episode's tick 0
         self._episode = np.zeros(num_worlds, dtype=np.int64)
-        self._tick = np.zeros(num_worlds, dtype=np.int64)
-        self._keys = self._episode_keys(np.arange(num_worlds))
+        self._keys_ahead = np.empty((_EPISODES_AHEAD, num_worlds, num_agents, 1), dtype=np.uint64)
+        self._keys_used = np.zeros(num_worlds, dtype=np.int64)
+        self._keys = np.empty((num_worlds, num_agents, 1), dtype=np.uint64)
+        self._make_keys(np.arange(num_worlds))
         self._num_ahead = max(1, min(_MOST_TICKS, _NUMBERS_AHEAD // max(1, num_worlds * num_agents * size)))
-        self._first = np.arange(self._num_ahead * size, dtype=np.uint64).reshape(self._num_ahead, 1, 1, size)
+        self._counters = np.arange(self._num_ahead * size, dtype=np.uint64).reshape(self._num_ahead, 1, 1, size)
         self._ahead = np.empty((self._num_ahead, num_worlds, num_agents, size))
         self._used = self._num_ahead
 
-    def _episode_keys(self, worlds: Array) -> randomness.Keys:
-        episodes = randomness.fold(self._world_keys[worlds], self._episode[worlds])
-        return randomness.fold(episodes[:, None], self._slots)[:, :, None]
+    def _make_keys(self, worlds: Array) -> None:
+        """Make the keys of the current episode and of those after it, for some worlds."""
+        episodes = self._episode[worlds] + np.arange(_EPISODES_AHEAD)[:, None]
+        keys = randomness.fold(self._world_keys[worlds], episodes)
+        self._keys_ahead[:, worlds] = randomness.fold(keys[..., None], self._slots)[..., None]
+        self._keys_used[worlds] = 0
+        self._keys[worlds] = self._keys_ahead[0, worlds]
 
     def next(self) -> Array:
         """Return the numbers of the current tick, (N, A, X) float64 in [0, 1), and go on to the next tick."""
         if self._used == self._num_ahead:
-            self._draw(np.arange(len(self._tick)), 0)
+            ticks = (self._num_steps - self._begin).astype(np.uint64)[:, None, None]
+            self._ahead[:] = randomness.uniform(self._keys, self._counters + ticks * np.uint64(self._size))
             self._used = 0
         numbers: Array = self._ahead[self._used]
         self._used += 1
-        self._tick += 1
+        self._num_steps += 1
         return numbers
-
-    def _draw(self, worlds: Array, place: int) -> None:
-        """Draw the numbers of the coming ticks of some worlds, from `place` of what is drawn ahead on."""
-        begin = (self._tick[worlds] * self._size).astype(np.uint64)[:, None, None]
-        counters = self._first[: self._num_ahead - place] + begin
-        self._ahead[place:, worlds] = randomness.uniform(self._keys[worlds], counters)
 
     def begin_episodes(self, starts: Array) -> None:
         """Begin the next episode in the worlds where `starts` (N,) is True."""
         worlds = np.flatnonzero(starts)
         self._episode[worlds] += 1
-        self._tick[worlds] = 0
-        self._keys[worlds] = self._episode_keys(worlds)
+        self._begin[worlds] = self._num_steps
+        self._keys_used[worlds] += 1
+        due = worlds[self._keys_used[worlds] == _EPISODES_AHEAD]
+        if len(due):
+            self._make_keys(due)
+        keys = self._keys_ahead[self._keys_used[worlds], worlds]
+        self._keys[worlds] = keys
         if self._used < self._num_ahead:
-            self._draw(worlds, self._used)
+            self._ahead[self._used :, worlds] = randomness.uniform(keys, self._counters[: self._num_ahead - self._used])
 
     def position(self) -> tuple[Array, Array]:
         """Return the episode of each world, (N,), and how many ticks of it were made, (N,)."""
-        return self._episode.copy(), self._tick.copy()
+        return self._episode.copy(), self._num_steps - self._begin
 
     def snapshot(self) -> dict[str, Array]:
         """Return where the numbers of each world stand: its episode and its tick, (N,) each."""
-        return {"episode": self._episode.copy(), "tick": self._tick.copy()}
+        episode, tick = self.position()
+        return {"episode": episode, "tick": tick}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Go back to a snapshot under the same seeds."""
-        self._episode[:], self._tick[:] = arrays["episode"], arrays["tick"]
-        self._keys = self._episode_keys(np.arange(len(self._episode)))
+        self._episode[:], self._begin[:] = arrays["episode"], self._num_steps - arrays["tick"]
+        self._make_keys(np.arange(len(self._episode)))
         self._used = self._num_ahead
