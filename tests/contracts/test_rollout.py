@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from townlet_core import randomness
 from townlet_core.config.load import load_config
 from townlet_core.context import BuiltInResolver
 from townlet_core.environments import limits
@@ -196,6 +197,20 @@ def test_world_three_draws_the_same_numbers_whatever_the_number_of_worlds():
     assert np.unique(first).size == first.size
     assert first.min() >= 0.0
     assert first.max() < 1.0
+
+
+def test_a_number_is_that_of_its_key_in_any_episode():
+    noise = ActionNoise(7, "act", num_worlds=3, num_agents=2, size=2)
+    begins = np.random.default_rng(0).random((100, 3)) < [0.9, 0.1, 0.0]
+    episodes, ticks = np.zeros(3, int), np.zeros(3, int)
+    for begin in begins:
+        keys = randomness.key(7, "act", np.arange(3)[:, None], episodes[:, None], np.arange(2))
+        expected = randomness.uniform(keys[..., None], 2 * ticks[:, None, None] + np.arange(2))
+        assert noise.next().tobytes() == expected.tobytes()
+        episodes, ticks = episodes + begin, np.where(begin, 0, ticks + 1)
+        noise.begin_episodes(begin)
+    assert [place.tolist() for place in noise.position()] == [episodes.tolist(), ticks.tolist()]
+    assert episodes[0] > 64
 
 
 def test_noise_is_keyed_by_episode_and_tick_not_by_the_steps_made():
