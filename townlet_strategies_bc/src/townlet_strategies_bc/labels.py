@@ -12,6 +12,7 @@ import numpy as np
 
 from townlet_core.errors import DatasetError
 from townlet_core.replay.batches import BatchReader
+from townlet_core.services.run_dataset import action_places, require_legal
 from townlet_strategies_bc.batch import ACTION_MASK, ACTIONS
 
 if TYPE_CHECKING:
@@ -66,10 +67,10 @@ def read_labels(dataset: Dataset, head: ActionHead, episodes: Array) -> Labels:
         if not head.counts:
             low, high = np.minimum(low, actions.min(axis=0)), np.maximum(high, actions.max(axis=0))
             continue
-        chosen = _places(dataset, head, actions)
+        chosen = action_places(dataset, head, actions)
         counts += np.bincount(chosen.ravel(), minlength=head.num_outputs)
         if has_mask:
-            _require_legal(dataset, chosen, rows[ACTION_MASK])
+            require_legal(dataset, chosen, rows[ACTION_MASK])
     if not head.counts:
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise DatasetError(f"{dataset.path}: an action is not finite; 'townlet replay validate' says where")
@@ -88,26 +89,3 @@ def balanced_weights(head: ActionHead, counts: Array) -> Array:
         seen = part > 0
         weights[segment][seen] = part.sum() / (np.count_nonzero(seen) * part[seen])
     return weights
-
-
-def _places(dataset: Dataset, head: ActionHead, actions: Array) -> Array:
-    """Return where the actions stand among the outputs of the actor, (B, parts)."""
-    columns = actions.reshape(len(actions), -1).astype(np.int64, copy=False)
-    limits = np.array(head.counts)
-    outside = (columns < 0) | (columns >= limits)
-    if outside.any():
-        row, part = (int(index) for index in np.argwhere(outside)[0])
-        raise DatasetError(
-            f"{dataset.path}: action {columns[row, part]} does not exist, there are {limits[part]} from 0 on; "
-            "'townlet replay validate' says where"
-        )
-    return np.asarray(columns + (np.cumsum(limits) - limits))
-
-
-def _require_legal(dataset: Dataset, chosen: Array, mask: Array) -> None:
-    legal = np.asarray(np.take_along_axis(mask, chosen, axis=1).all(axis=1))
-    if not legal.all():
-        raise DatasetError(
-            f"{dataset.path}: {np.count_nonzero(~legal):,} of {len(legal):,} rows take an action that their own "
-            f"action mask forbids; 'townlet replay validate' names them, 'townlet replay curate' drops their episodes"
-        )

@@ -14,18 +14,14 @@ from townlet_core.config.base import settings_from
 from townlet_core.config.dump import config_digest
 from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.bc import BCTelemetry, BCTrainingResultDTO, flatten_bc_record
-from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, TownletWarning
+from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, RunWarning, TownletWarning
 from townlet_core.policy.artefact import Provenance
 from townlet_core.policy.beginning import EARLIER_STAGE, chosen_spec, spec_of_settings
+from townlet_core.services.run_dataset import dataset_files, environment_name, require_same_dataset
 from townlet_core.torch.device import limited_threads, resolve_device
 from townlet_strategies_bc.batch import BatchMaker
 from townlet_strategies_bc.ceiling import accuracy_ceiling
-from townlet_strategies_bc.demonstrations import (
-    DATASET_FILE,
-    Demonstrations,
-    open_demonstrations,
-    require_same_dataset,
-)
+from townlet_strategies_bc.demonstrations import Demonstrations, open_demonstrations
 from townlet_strategies_bc.gate import Measured, decide, describe_degenerate
 from townlet_strategies_bc.labels import balanced_weights, read_labels
 from townlet_strategies_bc.learner import Learner
@@ -238,7 +234,7 @@ class _Run:
         self.learner.updater.totals()  # raises where a sum of the pass is not finite
         self.learner.publish()
         self.learner.state.telemetry_offset = 0 if telemetry is None else telemetry.sync()
-        files = self.learner.checkpoint() | {DATASET_FILE: f"{self.data.dataset.digest}\n".encode()}
+        files = self.learner.checkpoint() | dataset_files(self.data.dataset)
         for name, record in ((RECORD_FILE, self.record), (BEST_FILE, self.best)):
             if record is not None:
                 files[name] = record.model_dump_json(indent=1).encode()
@@ -247,7 +243,7 @@ class _Run:
     def _newest_checkpoint(self) -> LoadedCheckpoint | None:
         loaded = None if self.checkpoints is None else self.checkpoints.load_newest()
         for reason in () if loaded is None else loaded.skipped:
-            warnings.warn(f"a newer checkpoint was skipped: {reason}", TownletWarning, stacklevel=2)
+            warnings.warn(f"a newer checkpoint was skipped: {reason}", RunWarning, stacklevel=2)
         return loaded
 
     def _result(self) -> BCTrainingResultDTO:
@@ -257,7 +253,7 @@ class _Run:
         artefact = self.learner.artefact(
             Provenance(
                 strategy=context.strategy_name,
-                environment=data.environment_name(),
+                environment=environment_name(data.dataset),
                 agent_steps=record.agent_steps,
                 config_digest=config_digest(context.config),
                 dataset_digest=data.dataset.digest,
