@@ -169,13 +169,13 @@ def test_a_run_that_is_going_shows_the_steps_that_it_has_made(townlet, small):
     assert shown["agent_steps"] == json.loads(log.read_text().splitlines()[-1])["agent_steps"] > 0
 
 
-def test_a_stopped_run_says_how_far_its_newest_checkpoint_is_or_that_there_is_none(townlet, small, tmp_path):
+def test_a_stopped_run_says_how_to_go_on_from_its_newest_checkpoint_or_that_there_is_none(townlet, small, tmp_path):
     arguments = (*small, "--run-dir", "run", "--set", "strategies.ppo.total_steps=1000000")
     process = townlet.start("train", *arguments)
     log = townlet.directory / "run" / "telemetry.jsonl"
     stderr = townlet.stop_when(process, lambda: log.exists() and log.stat().st_size > 0, signal.SIGTERM)
-    newest = int((townlet.directory / "run" / "checkpoints" / "newest").read_text())
-    assert f"; the newest checkpoint is {newest}; go on with: townlet train --resume --run-dir run" in stderr
+    assert (townlet.directory / "run" / "checkpoints" / "newest").exists()
+    assert "; go on from the newest checkpoint with: townlet train --resume --run-dir run" in stderr
     (tmp_path / "slow.py").write_text(
         "import os, signal, time\ndef make():\n    os.kill(os.getpid(), 15)\n    os.kill(os.getpid(), 15)\n"
     )

@@ -54,6 +54,12 @@ def test_a_pass_over_demonstrations_is_described_by_what_matters_there():
     )
 
 
+def test_the_best_policy_so_far_is_told_with_the_update_that_it_is_of():
+    known = {"best_score": -0.0345, "best_update": 12, "explained_variance": None, "kl_k3": None}
+    assert "| best -0.0345 at update 12 |" in describe_progress(record(25_000, **known))
+    assert "best" not in describe_progress(record(25_000, **known | {"best_score": None}))
+
+
 def test_what_is_unknown_is_left_out():
     nothing = {
         "steps_per_sec": None,
@@ -62,7 +68,7 @@ def test_what_is_unknown_is_left_out():
         "kl_k3": "x",
     }
     assert describe_progress(record(100_000, **nothing)) == "100,000/100,000 100%"
-    assert describe_progress(record(100_480, **nothing)) == "100,480/100,000 100%"
+    assert describe_progress(record(100_480, **nothing)) == "100,480 100%", "not more than all"
     assert describe_progress({"agent_steps": 7}) == "7"
     assert describe_progress({}) == ""
 

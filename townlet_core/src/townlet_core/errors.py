@@ -76,6 +76,10 @@ class EnvironmentFault(DataError):  # noqa: N818  ("EnvironmentError" is a built
     """An environment raised, returned something impossible, hung or died."""
 
 
+class EpisodesLostError(DataError):
+    """Running episodes cannot be brought back, because their worlds are not what they were; new ones can begin."""
+
+
 class MissingInputError(TownletError):
     """A file or directory that was named does not exist."""
 
@@ -122,6 +126,10 @@ class ConfigError(TownletError):
 
 class TownletWarning(UserWarning):
     """Something the user should know that stops nothing; the command line shows it as one line."""
+
+
+class RunWarning(TownletWarning):
+    """Something that stays in the record of the run that is going, because it may have changed what came of it."""
 
 
 def suggestion(name: str, candidates: Iterable[str]) -> str:

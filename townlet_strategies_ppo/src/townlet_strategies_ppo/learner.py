@@ -101,19 +101,35 @@ class Learner:
 
     def artefact(self, *, strategy: str, environment: str, config_digest: str) -> PolicyArtefact:
         """Return a copy of the policy as it is now."""
-        document = PolicyDocument(
-            spec=self.network.spec,
-            critic_trained=self.state.update > 0,
-            provenance=Provenance(
-                strategy=strategy,
-                environment=environment,
-                agent_steps=self.state.agent_steps,
-                config_digest=config_digest,
-            ),
+        provenance = Provenance(
+            strategy=strategy,
+            environment=environment,
+            agent_steps=self.state.agent_steps,
+            config_digest=config_digest,
         )
-        views = self.network.layout.views(self._flat)
-        weights = {name: np.array(view) for name, view in views.items()}
-        return PolicyArtefact(document=document, weights=weights, normalizer=dict(self.normalizer))
+        return self._artefact(self._flat, self.normalizer, self.state, provenance)
+
+    def earlier_artefact(self, files: Mapping[str, bytes], latest: PolicyArtefact, *, where: str) -> PolicyArtefact:
+        """Return the policy that a checkpoint of this run holds.
+
+        Args:
+            files: of the checkpoint.
+            latest: the policy as it is now.
+            where: what a message calls the checkpoint.
+
+        Raises:
+            CheckpointError: the files are not those of this network and these settings.
+        """
+        arrays, state, normalizer = self._read(files, where=where)
+        provenance = latest.document.provenance.model_copy(update={"agent_steps": state.agent_steps})
+        return self._artefact(arrays["parameters"], normalizer, state, provenance)
+
+    def _artefact(
+        self, flat: Array, normalizer: Mapping[str, Moments], state: PPOState, provenance: Provenance
+    ) -> PolicyArtefact:
+        document = PolicyDocument(spec=self.network.spec, critic_trained=state.update > 0, provenance=provenance)
+        weights = {name: np.array(view) for name, view in self.network.layout.views(flat).items()}
+        return PolicyArtefact(document=document, weights=weights, normalizer=dict(normalizer))
 
     def checkpoint(self) -> dict[str, bytes]:
         """Return the files of a checkpoint: everything but the running episodes.
@@ -137,14 +153,18 @@ class Learner:
         Raises:
             CheckpointError: the files are not those of this network and these settings; `where` names them.
         """
-        try:
-            arrays, state = read_learner_files(files, self._arrays(), PPOState)
-            self.normalizer.update({name: moments_of(arrays, f"normalizer.{name}") for name in self.normalizer})
-            if self.rewards is not None:
-                self.rewards.moments = moments_of(arrays, "rewards")
-        except Exception as error:
-            raise CheckpointError(f"{where} does not belong to this run: {error}") from error
-        self.state = state
+        arrays, self.state, normalizer = self._read(files, where=where)
+        self.normalizer.update(normalizer)
+        if self.rewards is not None:
+            self.rewards.moments = moments_of(arrays, "rewards")
         self.network.parameters.copy_(torch.from_numpy(arrays["parameters"]))
         self.optimizer.load(arrays, self.state.optimizer_steps)
         self.publish()
+
+    def _read(self, files: Mapping[str, bytes], *, where: str) -> tuple[dict[str, Array], PPOState, dict[str, Moments]]:
+        """Return arrays, counters and observation moments of a checkpoint; raises `CheckpointError`."""
+        try:
+            arrays, state = read_learner_files(files, self._arrays(), PPOState)
+            return arrays, state, {name: moments_of(arrays, f"normalizer.{name}") for name in self.normalizer}
+        except Exception as error:
+            raise CheckpointError(f"{where} does not belong to this run: {error}") from error

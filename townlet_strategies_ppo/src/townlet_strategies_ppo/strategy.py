@@ -6,7 +6,7 @@ Legend: T steps, N worlds, A agents per world, S shards.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,12 +15,13 @@ from townlet_core.config.base import settings_from
 from townlet_core.config.dump import config_digest
 from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO, flatten_record
-from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, TownletWarning
+from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, RunWarning
 from townlet_core.policy.beginning import EARLIER_STAGE, chosen_spec, spec_of_settings
 from townlet_core.policy.inputs import prepare
 from townlet_core.torch.device import limited_threads, resolve_device
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
+from townlet_strategies_ppo.best import Evaluations, best_policy
 from townlet_strategies_ppo.experience import RECORD_FILE, open_experience
 from townlet_strategies_ppo.learner import Learner
 from townlet_strategies_ppo.settings import PPOSettings
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from townlet_core.arrays import Array
     from townlet_core.checkpoint.store import LoadedCheckpoint
     from townlet_core.context import PPOState, TrainingContext
+    from townlet_core.policy.artefact import PolicyArtefact
     from townlet_core.services.buffer import RolloutBuffer
     from townlet_core.services.rollout import RolloutStatistics
     from townlet_strategies_ppo.experience import Experience, ExperienceSource
@@ -66,6 +68,7 @@ class _Run:
         self.num_shards = experience.shape[0] // self.worlds_per_shard
         self.device = resolve_device(context.config.training.device)
         self.record: PPOTelemetry | None = None
+        self.evaluations = Evaluations(context)
         keep = context.config.training.keep_checkpoints
         self.checkpoints = None if context.run is None else context.run.checkpoints(keep)
         self.loaded = self._newest_checkpoint() if context.resume else None
@@ -95,11 +98,13 @@ class _Run:
             if self.loaded is None:
                 self._save()  # whenever the run is stopped from here on, it can be resumed from what it began with
             while self.record is None or state.agent_steps < self.settings.total_steps:
-                self.record = self._update()
+                record = self._update()
+                done = state.agent_steps >= self.settings.total_steps
+                self.record = self.evaluations.after(record, self.record, self._artefact, is_last=done)
                 if context.trackers is not None:
                     context.trackers.log(flatten_record(self.record))
-                done = state.agent_steps >= self.settings.total_steps
-                if done or context.stop.requested or state.update % context.config.training.checkpoint_every == 0:
+                is_due = state.update % context.config.training.checkpoint_every == 0
+                if done or is_due or context.stop.requested or self.record.best_update == state.update:
                     self._save()
                 if context.stop.requested and not done:
                     raise RunInterrupted(f"stopped after update {state.update}, {state.agent_steps:,} agent-steps")
@@ -258,25 +263,31 @@ class _Run:
         files = self.learner.checkpoint() | self.experience.files()
         if self.record is not None:
             files[RECORD_FILE] = self.record.model_dump_json(indent=1).encode()
-        self.checkpoints.save(self.learner.state.update, files)
+        best = None if self.record is None else self.record.best_update
+        self.checkpoints.save(self.learner.state.update, files, keep=best)
 
     def _newest_checkpoint(self) -> LoadedCheckpoint | None:
         loaded = None if self.checkpoints is None else self.checkpoints.load_newest()
         for reason in () if loaded is None else loaded.skipped:
-            warnings.warn(f"a newer checkpoint was skipped: {reason}", TownletWarning, stacklevel=2)
+            warnings.warn(f"a newer checkpoint was skipped: {reason}", RunWarning, stacklevel=2)
         return loaded
+
+    def _artefact(self) -> PolicyArtefact:
+        return self.learner.artefact(
+            strategy=self.context.strategy_name,
+            environment=self.experience.environment_name,
+            config_digest=config_digest(self.context.config),
+        )
 
     def _result(self, record: PPOTelemetry) -> PPOTrainingResultDTO:
         context, state = self.context, self.learner.state
         reference = None
-        if context.run is not None:
-            artefact = self.learner.artefact(
-                strategy=context.strategy_name,
-                environment=self.experience.environment_name,
-                config_digest=config_digest(context.config),
-            )
-            digest = artefact.save(context.run.policy_dir)
-            reference = ArtefactReference(path=context.run.policy_dir.name, digest=digest, kind="last")
+        if context.run is not None and self.checkpoints is not None:
+            latest = self._artefact()
+            best = best_policy(record, self.learner, latest, self.checkpoints)
+            digest = (best or latest).save(context.run.policy_dir)
+            kind: Literal["last", "best"] = "last" if best is None else "best"
+            reference = ArtefactReference(path=context.run.policy_dir.name, digest=digest, kind=kind)
         return PPOTrainingResultDTO(
             **record.model_dump(),
             strategy=context.strategy_name,

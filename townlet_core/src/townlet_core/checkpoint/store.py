@@ -7,7 +7,7 @@ completed. The pointer is a hint for people and programs; recovery looks at the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from townlet_core.checkpoint.atomic import clean_leftovers, discard, write_directory, write_file
@@ -46,7 +46,7 @@ class CheckpointStore:
 
     Args:
         root: directory of the checkpoints; made by the first `save` if its parent exists.
-        keep_last: how many checkpoints are kept, at least 1.
+        keep_last: how many of the newest checkpoints are kept, at least 1.
         max_bytes: size of the largest checkpoint that is loaded.
         filesystem: the calls to make.
     """
@@ -63,7 +63,7 @@ class CheckpointStore:
         self._opened = False
         self._damaged: set[int] = set()
 
-    def save(self, step: int, files: Mapping[str, bytes]) -> Path:
+    def save(self, step: int, files: Mapping[str, bytes], *, keep: int | None = None) -> Path:
         """Write a checkpoint, point to it, and only then delete what is no longer kept, the newest of that last.
 
         Checkpoints of a higher step belong to a future that this run has left, and go too.
@@ -71,6 +71,7 @@ class CheckpointStore:
         Args:
             step: number of the checkpoint, 0 to 10**12 - 1; an existing one is replaced.
             files: plain name -> contents.
+            keep: step of a checkpoint, such as the best, that is kept as well, however old it is.
 
         Returns:
             The directory of the checkpoint, which is on the device.
@@ -85,7 +86,7 @@ class CheckpointStore:
         write_directory(path, files, replace=True, filesystem=self._filesystem)
         self._damaged.discard(step)
         write_file(self.root / POINTER_NAME, f"{path.name}\n".encode(), filesystem=self._filesystem)
-        for old in self._superseded(step):
+        for old in self._superseded(step, keep):
             discard(self._path(old), filesystem=self._filesystem)
         return path
 
@@ -99,20 +100,28 @@ class CheckpointStore:
         skipped: list[str] = []
         pointed = self._pointed_step()
         for step in reversed(self.steps()):
-            path = self._path(step)
             if pointed is not None and pointed > step:
                 skipped.append(f"{self._path(pointed)} is missing, though it was completed")
             pointed = None
             try:
-                files = read_directory(path, error=CheckpointError, max_bytes=self._max_bytes)
+                return replace(self.load(step), skipped=tuple(skipped))
             except (CheckpointError, MissingInputError) as error:
                 skipped.append(str(error))
                 self._damaged.add(step)
-                continue
-            return LoadedCheckpoint(step=step, path=path, files=files, skipped=tuple(skipped))
         if skipped:
             raise CheckpointError(f"no checkpoint in {self.root} is intact: {'; '.join(skipped)}")
         return None
+
+    def load(self, step: int) -> LoadedCheckpoint:
+        """Return the checkpoint of this step.
+
+        Raises:
+            CheckpointError: it does not verify.
+            MissingInputError: it is not there.
+        """
+        path = self._path(step)
+        files = read_directory(path, error=CheckpointError, max_bytes=self._max_bytes)
+        return LoadedCheckpoint(step=step, path=path, files=files, skipped=())
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, intact or not, in ascending order.
@@ -142,12 +151,12 @@ class CheckpointStore:
         clean_leftovers(self.root, filesystem=self._filesystem)
         self._opened = True
 
-    def _superseded(self, step: int) -> list[int]:
+    def _superseded(self, step: int, keep: int | None) -> list[int]:
         """Return the steps to delete after `step` was saved: future and damaged ones first, then from the oldest on."""
         steps = self.steps()
         unusable = [other for other in steps if other > step or other in self._damaged]
         usable = [other for other in steps if other not in unusable]
-        return unusable + usable[: -self.keep_last]
+        return unusable + [other for other in usable[: -self.keep_last] if other != keep]
 
     def _pointed_step(self) -> int | None:
         try:

@@ -34,6 +34,11 @@ _PATH = click.Path(path_type=Path)
     "--resume", is_flag=True, help="Go on with an interrupted run: that of --run-dir, or the newest that fits."
 )
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N: training.device.")
+@click.option(
+    "--telemetry",
+    type=click.Choice(["2.0", "1.2"]),
+    help="Version of telemetry.jsonl: tracking.telemetry.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @pass_state
 def command(
@@ -45,6 +50,7 @@ def command(
     run_dir: Path | None,
     resume: bool,
     device: str | None,
+    telemetry: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -59,7 +65,7 @@ def command(
     """  # noqa: D301  (backslash-b is click's mark for lines that stay apart)
     from townlet_core.orchestrator import TrainingOrchestrator
 
-    loaded = _load(state, config, run_dir=run_dir, resume=resume, device=device, **given)
+    loaded = _load(state, config, run_dir=run_dir, resume=resume, device=device, tracking__telemetry=telemetry, **given)
     if resume and run_dir is None:
         run_dir = _newest_resumable(loaded)
     orchestrator = TrainingOrchestrator(

@@ -35,7 +35,26 @@ class TrainingConfig(Settings):
         default=10, ge=1, le=1_000_000_000, description="Updates between two checkpoints. [updates]"
     )
     keep_checkpoints: int = Field(
-        default=2, ge=1, le=1_000_000, description="Newest checkpoints that are kept. [checkpoints]"
+        default=2,
+        ge=1,
+        le=1_000_000,
+        description="Newest checkpoints that are kept; the best one, where there is one, is kept as well. "
+        "[checkpoints]",
+    )
+    evaluate_every: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000_000,
+        description="Updates between two evaluations of what PPO has learned, always on the same seeds, and after the "
+        "last update; 0 = never. The best policy is kept, and is what the run gives: in the town by the mean reward of "
+        "an agent's tick, elsewhere by the mean return. Nothing that is learned depends on it. [updates]",
+    )
+    evaluate_episodes: int = Field(
+        default=16,
+        ge=1,
+        le=1_000_000,
+        description="Episodes of each of these evaluations. Actions are sampled, as while learning: in the town, the "
+        "most likely action alone may wait for ever. [episodes]",
     )
     capture_rollouts: bool = Field(
         default=False,

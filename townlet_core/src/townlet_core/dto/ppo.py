@@ -57,7 +57,25 @@ class BaselineFields(ResultBase):
     baseline_log_prob_mean: float | None = Field(default=None, description="Mean recorded log-probability.")
 
 
-class PPOTelemetry(AnnealFields, TownFields, BaselineFields):
+class EvaluationFields(ResultBase):
+    """How the policy does on the fixed seeds of `training.evaluate_every`; None where it was not evaluated."""
+
+    evaluation_return_mean: float | None = Field(
+        default=None, description="Mean return of the evaluation after this update; None where there was none."
+    )
+    evaluation_return_std: float | None = Field(default=None, description="Its standard deviation over the episodes.")
+    evaluation_reward_mean: float | None = Field(
+        default=None, description="The same evaluation: mean reward of an agent in a step."
+    )
+    best_update: int | None = Field(
+        default=None, ge=1, description="Update after which the best policy so far was evaluated; of equals, the last."
+    )
+    best_score: float | None = Field(
+        default=None, description="Its evaluation_reward_mean in the town, its evaluation_return_mean elsewhere."
+    )
+
+
+class PPOTelemetry(EvaluationFields, AnnealFields, TownFields, BaselineFields):
     """One update of PPO. Counts are of the whole run where they say so, else of this update."""
 
     telemetry_version: Literal["2.0"] = Field(default="2.0", description="Version of these names.")

@@ -57,6 +57,16 @@ def require_same_experiment(run: RunDirectory, record: RunRecord, config: Simula
     )
 
 
+def require_same_telemetry(run: RunDirectory, config: SimulationConfig) -> None:
+    """Check that a run goes on with the lines of telemetry that it has; raises `ConfigError`."""
+    begun = dict(_leaves(read_document(run.config_path).values)).get("tracking.telemetry", "2.0")
+    if begun != config.tracking.telemetry:
+        raise ConfigError(
+            f"{run.path} has telemetry of version {begun}, and goes on with that: resume with --telemetry {begun}, "
+            "or without CONFIG and --set"
+        )
+
+
 def require_same_start(run: RunDirectory, record: RunRecord, given: PolicyArtefact | None) -> None:
     """Check that a run that began from a policy goes on from that one.
 

@@ -14,7 +14,12 @@ from threadpoolctl import threadpool_limits
 
 from townlet_core.context import SystemClock, TrainingContext
 from townlet_core.errors import ConfigError, DataError, MissingInputError, PluginError
-from townlet_core.orchestrator.experiment import require_same_experiment, require_same_start, scenario_digest
+from townlet_core.orchestrator.experiment import (
+    require_same_experiment,
+    require_same_start,
+    require_same_telemetry,
+    scenario_digest,
+)
 from townlet_core.orchestrator.fingerprint import machine
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.session import RunSession
@@ -204,6 +209,7 @@ class TrainingOrchestrator:
         run = RunDirectory.open(self._run_dir)
         record = run.record()
         require_same_experiment(run, record, context.config)
+        require_same_telemetry(run, context.config)
         require_same_start(run, record, context.initial_policy)
         return run
 

@@ -16,6 +16,7 @@ from townlet_core.errors import (
     DataError,
     MissingInputError,
     RunInterrupted,
+    RunWarning,
     TownletError,
     TownletWarning,
     UnavailableError,
@@ -26,10 +27,11 @@ from townlet_core.orchestrator.fingerprint import changes, installed_versions
 from townlet_core.runs.listing import logged_agent_steps
 from townlet_core.runs.status import MOST_WARNINGS, RunRecord, timestamp
 from townlet_core.tracking.base import Trackers
+from townlet_core.tracking.earlier_telemetry import in_version
 from townlet_core.tracking.jsonl import TelemetryLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from townlet_core.config.root import SimulationConfig
     from townlet_core.context import Clock, Resolver
@@ -41,6 +43,18 @@ if TYPE_CHECKING:
 
 _REFUSALS = (ConfigError, DataError, MissingInputError, UnavailableError, UsageError)
 """What says that something is wrong with what a run was given; where nothing came of it, it never was."""
+
+
+class _StepsMade:
+    """A tracker that knows how many agent-steps the run has made, whatever version its telemetry is written in."""
+
+    agent_steps: int | None = None
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        self.agent_steps = record.get("agent_steps", self.agent_steps)
+
+    def close(self) -> None:
+        return
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,6 +71,7 @@ class RunSession:
         manager: whose observers are told.
         initial_policy: digest of the artefact that the run begins from; empty for none.
         machine: what the record keeps of it, see `fingerprint.machine`.
+        made: how far it got.
     """
 
     run: RunDirectory
@@ -68,6 +83,7 @@ class RunSession:
     manager: PluginManager
     initial_policy: str = ""
     machine: dict[str, str] = field(default_factory=dict)
+    made: _StepsMade = field(default_factory=_StepsMade)
 
     def new_record(self) -> RunRecord:
         """Return the record of a run that begins now."""
@@ -99,8 +115,15 @@ class RunSession:
             write_file(run.config_path, dump_yaml(self.config).encode(), filesystem=run.filesystem)
         run.write_record(record)
         self._notify("townlet_run_started", run_dir=str(run.path.resolve()), strategy=self.strategy)
+
+        def keep(warning: str) -> None:
+            nonlocal record
+            record = self._with_warnings(record, [warning])
+            run.write_record(record)
+
         try:
-            yield
+            with _run_warnings(keep):
+                yield
         except (RunInterrupted, KeyboardInterrupt) as error:
             message = str(error) or "stopped at once"
             run.write_record(self._ended(record, "interrupted", message))
@@ -130,17 +153,17 @@ class RunSession:
         told += [f"goes on on another machine: {other_machine}"] if other_machine else []
         for warning in told:
             warnings.warn(f"{self.run.path} {warning}", TownletWarning, stacklevel=2)
+        record = self._with_warnings(record, told)
+        return record.revised(clock=self.clock.now, status="running", message="", **now)
+
+    def _with_warnings(self, record: RunRecord, told: Sequence[str]) -> RunRecord:
         moment = timestamp(self.clock.now())
-        lines = (*record.warnings, *(f"{moment} {warning}"[:4096] for warning in told))
-        return record.revised(
-            clock=self.clock.now, status="running", message="", **now, warnings=lines[-MOST_WARNINGS:]
-        )
+        lines = (*record.warnings, *(f"{moment} {' '.join(warning.split())}"[:4096] for warning in told))
+        return record.revised(clock=self.clock.now, warnings=lines[-MOST_WARNINGS:])
 
     def _how_to_go_on(self) -> str:
         steps = self.run.checkpoints().steps()
-        kept = (
-            f"the newest checkpoint is {steps[-1]}; go on with" if steps else "no checkpoint was kept; begin again with"
-        )
+        kept = "go on from the newest checkpoint with" if steps else "no checkpoint was kept; begin again with"
         return f"{kept}: {self._resume_command()}"
 
     def _resume_command(self) -> str:
@@ -154,7 +177,7 @@ class RunSession:
             self.console.message(f"run.json could not be brought up to date: {second}")
 
     def _ended(self, record: RunRecord, status: str, message: str) -> RunRecord:
-        steps = logged_agent_steps(self.run.telemetry_path)
+        steps = logged_agent_steps(self.run.telemetry_path) or self.made.agent_steps
         if steps is not None:
             record = record.model_copy(update={"agent_steps": steps})
         return record.revised(clock=self.clock.now, status=status, message=message)
@@ -175,7 +198,8 @@ class RunSession:
     def tracking(self, resolver: Resolver) -> Iterator[tuple[TelemetryLog, Trackers]]:
         """Open the telemetry file and the trackers, and close them."""
         telemetry = TelemetryLog(self.run.telemetry_path, filesystem=self.run.filesystem)
-        trackers = Trackers([telemetry, self.console], warn=self.console.message)
+        written = in_version(telemetry, self.config.tracking.telemetry)
+        trackers = Trackers([written, self.console, self.made], warn=self.console.message)
         with closing(trackers):
             for name, options in self.config.tracking.trackers.items():
                 trackers.add(name, resolver.tracker(name, options, str(self.run.path.resolve())))
@@ -184,3 +208,20 @@ class RunSession:
     def _notify(self, hook: str, **event: Any) -> None:
         for plugin, failure in self.manager.notify(hook, **event):
             self.console.message(f"{plugin.title}: {hook} failed: {failure.cause}")
+
+
+@contextmanager
+def _run_warnings(keep: Callable[[str], None]) -> Iterator[None]:
+    """Give the text of every `RunWarning` to `keep`, besides showing it."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, RunWarning):
+            keep(str(message))
+        shown(message, category, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown

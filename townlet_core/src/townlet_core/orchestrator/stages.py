@@ -9,6 +9,7 @@ from townlet_core.checkpoint.atomic import write_file
 from townlet_core.errors import UnavailableError
 from townlet_core.runs.layout import RunDirectory
 from townlet_core.tracking.base import Trackers
+from townlet_core.tracking.earlier_telemetry import in_version
 from townlet_core.tracking.jsonl import TelemetryLog
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ class ChildStages:
         path.mkdir(parents=True, exist_ok=True)
         run = RunDirectory(path, filesystem=context.run.filesystem)
         with TelemetryLog(run.telemetry_path, filesystem=run.filesystem) as telemetry:
+            written = in_version(telemetry, context.config.tracking.telemetry)
             stage = replace(
                 context,
                 strategy_name=name,
                 run=run,
                 telemetry=telemetry,
-                trackers=Trackers([telemetry, self.console], warn=self.console.message),
+                trackers=Trackers([written, self.console], warn=self.console.message),
                 initial_policy=initial_policy,
                 continuation=continuation,
                 anneal_context=anneal_context,

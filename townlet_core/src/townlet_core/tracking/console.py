@@ -180,22 +180,33 @@ def describe_progress(record: Mapping[str, Any]) -> str:
 
     Args:
         record: `agent_steps`, `total_steps`, `steps_per_sec` or `samples_per_sec`, `epoch` of `num_epochs`,
-            `episode_return_mean`, held-out `accuracy`, `loss`, `explained_variance`, `kl_k3`; what it lacks, or what is
-            not finite, is left out.
+            `episode_return_mean`, `best_score` at `best_update`, held-out `accuracy`, `loss`, `explained_variance`,
+            `kl_k3`; what it lacks, or what is not finite, is left out.
     """
     steps, total = (_number(record, name) for name in ("agent_steps", "total_steps"))
     speed = _number(record, "steps_per_sec") or _number(record, "samples_per_sec")
     parts = []
     if steps is not None:
-        parts.append(f"{steps:,.0f}/{total:,.0f} {min(steps / total, 1):.0%}" if total else f"{steps:,.0f}")
+        parts.append(_share_of(steps, total))
     if _number(record, "num_epochs") is not None:
         parts += _named(record, epoch="pass {:.0f}")
-    parts += _named(record, episode_return_mean="return {:.4g}", accuracy="acc {:.3f}", loss="loss {:.3g}")
+    parts += _named(record, episode_return_mean="return {:.4g}")
+    best, update = (_number(record, name) for name in ("best_score", "best_update"))
+    if best is not None and update is not None:
+        parts.append(f"best {best:.4g} at update {update:.0f}")
+    parts += _named(record, accuracy="acc {:.3f}", loss="loss {:.3g}")
     if steps is not None and total and speed and total > steps:
         parts.append(f"{_duration((total - steps) / speed)} left")
     parts += _named(record, steps_per_sec="{:,.0f} steps/s", samples_per_sec="{:,.0f} samples/s")
     parts += _named(record, explained_variance="explained variance {:.2f}", kl_k3="KL {:.4f}")
     return " | ".join(parts)
+
+
+def _share_of(steps: float, total: float | None) -> str:
+    """Return how far a run is; the last update is finished, so it may make more steps than it was to make."""
+    if not total:
+        return f"{steps:,.0f}"
+    return f"{steps:,.0f}/{total:,.0f} {steps / total:.0%}" if steps <= total else f"{steps:,.0f} 100%"
 
 
 def _named(record: Mapping[str, Any], **forms: str) -> list[str]:
