@@ -19,6 +19,7 @@ LOSS = "townlet_strategies_bc/loss.py"
 METRICS = "townlet_strategies_bc/metrics.py"
 OPTIMIZER = "townlet_strategies_bc/optimizer.py"
 RETURNS = "townlet_strategies_bc/returns.py"
+RUN_DATASET = "townlet_core/services/run_dataset.py"
 ROLLOUT = "townlet_strategies_bc/rollout.py"
 SCHEDULE = "townlet_strategies_bc/schedule.py"
 STRATEGY = "townlet_strategies_bc/strategy.py"
@@ -56,7 +57,7 @@ MUTANTS = {
         "test_held_out.py::test_held_out_episodes_that_are_trained_on_as_well_are_counted",
     ),
     "a run goes on with whatever dataset": Mutant(
-        DEMONSTRATIONS,
+        RUN_DATASET,
         "if recorded != dataset.digest:",
         "if False:",
         "test_resume.py::test_a_dataset_that_has_grown_meanwhile_is_refused_and_both_digests_are_named",
@@ -129,7 +130,7 @@ MUTANTS = {
         "test_returns.py::test_a_cut_episode_is_worth_what_the_critic_said_of_the_rest",
     ),
     "an illegal label is learned": Mutant(
-        LABELS,
+        RUN_DATASET,
         "if not legal.all():",
         "if not legal.any():",
         "test_labels.py::test_an_action_that_its_mask_forbids_is_refused",
