@@ -251,6 +251,26 @@ def test_every_power_loss_is_recovered_from(recorder, tmp_path):
     assert len(list(tmp_path.glob("state-*"))) > 50
 
 
+def wrong_best(path, *, last):
+    """Return what is wrong with the best checkpoint, which the newest one names."""
+    try:
+        store = CheckpointStore(path / "checkpoints")
+        best = store.load(int(store.load_newest().files["best"]))
+    except (CheckpointError, MissingInputError) as error:
+        return f"{error}{' at the end' * last}"
+    return None if best.files["best"] == b"%d" % best.step else f"{best.step} is not what was the best"
+
+
+@pytest.mark.parametrize("keep_last", [1, 2])
+def test_every_power_loss_leaves_the_best_checkpoint_that_the_newest_one_names(recorder, tmp_path, keep_last):
+    store, start = CheckpointStore(recorder.root / "checkpoints", keep_last=keep_last, filesystem=recorder), 0
+    for step, best in ((1, 1), (2, 1), (3, 1), (4, 4), (5, 4)):
+        store.save(step, {"best": b"%d" % best}, keep=best)
+        start = start or len(recorder.calls)
+    assert list(problems_of(recorder.calls, start, wrong_best, tmp_path)) == []
+    assert store.steps() == [4, 5]
+
+
 NUM_SYNCS = (7, 6, 6)  # the first save also syncs the name of the directory that it makes
 
 

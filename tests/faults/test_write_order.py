@@ -10,7 +10,7 @@ import pytest
 from townlet_core.checkpoint.atomic import clean_leftovers, write_directory, write_file
 from townlet_core.checkpoint.manifest import previous_path, read_directory
 from townlet_core.checkpoint.store import CheckpointStore
-from townlet_core.errors import StorageError
+from townlet_core.errors import CheckpointError, MissingInputError, StorageError
 
 A, B, C = ("checkpoints/" + f"{step:012d}" for step in (1, 2, 3))
 
@@ -65,6 +65,66 @@ def test_several_old_checkpoints_go_from_the_oldest_on_and_the_previous_one_last
     CheckpointStore(recorder.root / "checkpoints", keep_last=1, filesystem=recorder).save(4, {})
     deleted = [source for call, source, *_ in recorder.calls if call == "rename" and source in {A, B, C}]
     assert deleted == [A, B, C]
+
+
+BEST_AFTER = {1: 1, 2: 1, 3: 1, 4: 4, 5: 4, 6: 4}
+"""Step -> the best one so far."""
+
+
+def saved(store, step):
+    store.save(step, {"best": b"%d" % BEST_AFTER[step], "weights": b"%d" % step}, keep=BEST_AFTER[step])
+
+
+def test_the_best_checkpoint_is_kept_beside_the_newest_ones_until_there_is_a_better_one(recorder):
+    store = CheckpointStore(recorder.root / "checkpoints", keep_last=2, filesystem=recorder)
+    kept = []
+    for step in BEST_AFTER:
+        saved(store, step)
+        kept.append(store.steps())
+    assert kept == [[1], [1, 2], [1, 2, 3], [3, 4], [4, 5], [4, 5, 6]]
+    assert store.load(4).files == {"best": b"4", "weights": b"4"}
+    with pytest.raises(MissingInputError, match="000000000003"):
+        store.load(3)
+
+
+def test_a_best_checkpoint_that_is_damaged_is_not_kept_for_its_name(recorder):
+    store = CheckpointStore(recorder.root / "checkpoints", keep_last=1, filesystem=recorder)
+    for step in (1, 2):
+        saved(store, step)
+    for step in (1, 2):
+        (store.root / f"{step:012d}" / "weights").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match="intact"):
+        store.load_newest()
+    saved(store, 3)
+    assert store.steps() == [3]
+
+
+@pytest.mark.parametrize("keep_last", [1, 2])
+def test_at_every_moment_the_newest_good_checkpoint_and_the_best_that_it_names_are_there(recorder, killed, keep_last):
+    """A writer is killed at each of its calls in turn, and another one goes on."""
+    lives = moments = 0
+    while True:
+        root = recorder.root / f"killed-{lives}"
+        recorder.lives = lives
+        try:
+            store = CheckpointStore(root, keep_last=keep_last, filesystem=recorder)
+            for step in BEST_AFTER:
+                saved(store, step)
+            break
+        except killed:
+            recorder.lives = None
+        loaded = CheckpointStore(root).load_newest()
+        if loaded is not None:
+            moments += 1
+            best = CheckpointStore(root).load(int(loaded.files["best"]))
+            assert best.files["weights"] == loaded.files["best"] == b"%d" % BEST_AFTER[loaded.step]
+        again = CheckpointStore(root, keep_last=keep_last, filesystem=recorder)
+        for step in BEST_AFTER:
+            if loaded is None or step > loaded.step or step == max(BEST_AFTER):  # what a kill left goes with a save
+                saved(again, step)
+        assert again.steps() == sorted({4, *list(BEST_AFTER)[-keep_last:]})
+        lives += 1
+    assert moments > 80
 
 
 def test_replacing_a_directory_deletes_the_old_one_only_when_the_new_one_is_durable(recorder):
