@@ -79,6 +79,7 @@ class _Run:
             continuation=context.continuation,
             initial=context.initial_policy,
         )
+        self.evaluations.require_fit(spec)
         self.learner = Learner(
             spec,
             context.resolver.encoder(spec.encoder.name),
