@@ -206,3 +206,34 @@ gymnasium.register("ToyVector-v0", entry_point=toy, vector_entry_point=ToyVector
 def moody() -> Toy:
     """Give other spaces in a process that is not the first."""
     return Toy(observation="box" if multiprocessing.parent_process() is None else "pixels")
+
+
+class Restless(Toy):
+    """Keeps a number over its resets, which no seed says: each step, reset or reward shows it, as `shown` says."""
+
+    resets = 0
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(end_chance=0.0)
+        self.shown = shown
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        Restless.resets += 1
+        self.number = Restless.resets
+        observation, info = super().reset(seed=seed)
+        return observation, info
+
+    def step(self, action: Any) -> Any:
+        observation, reward, _, _, info = super().step(action)
+        if self.shown == "raises" and self.number > 3:
+            raise RuntimeError("not twice")
+        if self.shown == "observation":
+            observation = observation + np.float32(self.number)
+        if self.shown == "reward":
+            reward += self.number
+        ended = self.shown == "end" and bool(self.np_random.random() < 0.3 * (self.number > 3))
+        return observation, reward, ended, False, info
+
+
+def restless(**options: Any) -> Restless:
+    return Restless(**options)

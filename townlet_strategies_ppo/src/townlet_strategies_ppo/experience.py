@@ -5,12 +5,13 @@ Legend: T steps, N worlds, A agents per world.
 
 from __future__ import annotations
 
+import warnings
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from townlet_core import randomness
-from townlet_core.errors import CheckpointError, DataError
+from townlet_core.errors import CheckpointError, DataError, EpisodesLostError, RunWarning
 from townlet_strategies_ppo.running_episodes import ROLLOUT_FILE, restore_rollout, rollout_files
 
 if TYPE_CHECKING:
@@ -123,15 +124,22 @@ class LiveExperience:
         """Begin to act, in the middle of the episodes that a checkpoint has, else in new ones; counters say which."""
         if ROLLOUT_FILE not in files and RECORD_FILE in files:  # without a record nobody had acted: no episode is lost
             learner.state.num_resumes += 1
-        seeds = self._episode_seed(learner.state.num_resumes)
-        rollout = self._service.start(self._environment, learner.policy, seeds=seeds)
+        rollout = self._new_rollout(learner)
         if ROLLOUT_FILE in files:
             try:
                 restore_rollout(rollout, learner.rewards, files[ROLLOUT_FILE])
+            except EpisodesLostError as error:
+                warnings.warn(f"{error}; new episodes begin", RunWarning, stacklevel=2)
+                learner.state.num_resumes += 1
+                rollout = self._new_rollout(learner)
             except DataError as error:
                 raise CheckpointError(f"{where}: {ROLLOUT_FILE}: {error}") from error
         self._learner, self._rollout = learner, rollout
         self._buffer = self._service.allocate(rollout, self._num_steps)
+
+    def _new_rollout(self, learner: Learner) -> Rollout:
+        seeds = self._episode_seed(learner.state.num_resumes)
+        return self._service.start(self._environment, learner.policy, seeds=seeds)
 
     def _episode_seed(self, resumes: int) -> int:
         """Return the seed of episodes and noise; a run that begins anew has episodes that it has not seen."""

@@ -83,6 +83,26 @@ class AgentArrays:
         )
         return num_worlds * num_agents * (2 * leaves + num_actions + _ROW_BYTES)
 
+    def world(self, world: int, num_agents: int) -> AgentArrays:
+        """Return views of one world's rows."""
+        rows, one = slice(world * num_agents, (world + 1) * num_agents), slice(world, world + 1)
+
+        def leaves(all_leaves: Observations) -> Observations:
+            return {name: leaf[rows] for name, leaf in all_leaves.items()}
+
+        return AgentArrays(
+            observations=leaves(self.observations),
+            final_observations=leaves(self.final_observations),
+            action_mask=self.action_mask[rows],
+            agent_mask=self.agent_mask[rows],
+            rewards=self.rewards[rows],
+            terminations=self.terminations[rows],
+            truncations=self.truncations[rows],
+            episode_starts=self.episode_starts[one],
+            episodes=self.episodes[one],
+            ages=self.ages[one],
+        )
+
     def step_views(self, num_agents: int, *, is_masked: bool) -> tuple[EnvironmentStep, EnvironmentStep]:
         """Return the two steps that there are, without and with final observations, as views of shape (N, A, ...)."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from townlet_core.environments.action_codec import ActionCodec
+from townlet_core.environments.episode_replay import ActionLog
 from townlet_core.environments.stepped_worlds import SteppedWorlds
 from townlet_core.environments.vector import EnvironmentStep
 from townlet_core.spaces import flatten_action_space, flatten_space
@@ -24,6 +25,7 @@ class GymnasiumAdapter(SteppedWorlds):
     """N single-agent worlds whose arrays a block, or several, writes."""
 
     num_agents = 1
+    _arrays: BlockArrays
 
     def __init__(
         self, *, name: str, num_worlds: int, observation_space: Space, action_space: Space, arrays: BlockArrays
@@ -33,6 +35,7 @@ class GymnasiumAdapter(SteppedWorlds):
         self.observation_spaces = flatten_space(observation_space)
         self.action_space = flatten_action_space(action_space)
         self._codec = ActionCodec(action_space, num_worlds)
+        self._log = ActionLog(self.action_space, (num_worlds, 1))
         self._arrays = arrays
 
     def _prepare(self, actions: Array) -> Array:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from townlet_core.environments.block_arrays import BlockLayout
+from townlet_core.environments.episode_replay import EpisodeReplay
 from townlet_core.environments.gymnasium_adapter import GymnasiumAdapter
 from townlet_core.environments.limits import require_memory
 from townlet_core.environments.world_block import WorldBlock
 from townlet_core.environments.worlds import close_worlds, make_worlds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from townlet_core.arrays import Array
+    from townlet_core.environments.episode_replay import RunningEpisodes
     from townlet_core.environments.gym_source import GymSource
 
 
@@ -55,6 +59,10 @@ class GymnasiumSync(GymnasiumAdapter):
 
     def _step_worlds(self, actions: Array) -> bool:
         return self._block.step(actions)
+
+    def _begin_replay(self, running: RunningEpisodes) -> Callable[[Array], None]:
+        replay = EpisodeReplay(self._block.single_worlds(), running)
+        return lambda actions: replay.step([actions[world : world + 1] for world in range(self.num_worlds)])
 
     def _close_worlds(self) -> None:
         self._block.close()

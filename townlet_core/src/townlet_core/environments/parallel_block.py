@@ -44,6 +44,7 @@ class ParallelBlock:
     ) -> None:
         self._worlds = list(worlds)
         self._arrays = arrays
+        self._joint = joint
         self._limit = sys.maxsize if limit is None else limit
         self._name = name
         self._lacks_actions = joint.lacks_actions
@@ -56,20 +57,33 @@ class ParallelBlock:
         self._is_mask_in_info: bool | None = None
         self._agent: Any = None
 
-    def reset(self, seeds: Sequence[int], indices: Sequence[int]) -> bool:
-        """Start episode 0 everywhere and return whether actions are masked.
+    def single_worlds(self) -> list[ParallelBlock]:
+        """Return each world as a block of its own, which writes where this one does."""
+        blocks = []
+        for number, world in enumerate(self._worlds):
+            arrays = self._arrays.world(number, len(self._rows))
+            block = ParallelBlock([world], joint=self._joint, arrays=arrays, limit=self._limit, name=self._name)
+            block._present = [self._present[number]]
+            block._is_mask_in_info = self._is_mask_in_info
+            blocks.append(block)
+        return blocks
+
+    def reset(self, seeds: Sequence[int], indices: Sequence[int], episodes: Sequence[int] | None = None) -> bool:
+        """Start an episode everywhere and return whether actions are masked.
 
         Args:
             seeds: the seed of each world.
             indices: the world index that each draws its key with.
+            episodes: which episode of each world, from 0; None for the first ones.
 
         Raises:
             EnvironmentFault: a world failed.
         """
         arrays = self._arrays
         self._seeds = EpisodeSeeds(seeds, indices)
-        for column in (arrays.rewards, arrays.terminations, arrays.truncations, arrays.episodes, arrays.ages):
+        for column in (arrays.rewards, arrays.terminations, arrays.truncations, arrays.ages):
             column.fill(0)
+        arrays.episodes[:] = 0 if episodes is None else episodes
         arrays.episode_starts.fill(True)  # noqa: FBT003  (the value to fill with)
         for world in range(len(self._worlds)):
             self._reset_world(world)
@@ -179,7 +193,7 @@ class ParallelBlock:
             if slot not in known:
                 rows.write(row, observation)
             rows.write_mask(row, observation, infos.get(rows.agent), is_in_info=bool(self._is_mask_in_info))
-        self._present[world] = present
+        self._present[world][:] = present
 
     def _slots_of(self, agents: Any) -> list[int]:
         """Return the slots of the agents that a world says are there, in order."""

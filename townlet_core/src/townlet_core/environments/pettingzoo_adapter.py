@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from townlet_core.environments.action_codec import ActionCodec
 from townlet_core.environments.agent_arrays import AgentArrays
+from townlet_core.environments.episode_replay import ActionLog, EpisodeReplay
 from townlet_core.environments.limits import require_memory
 from townlet_core.environments.parallel_block import ParallelBlock
 from townlet_core.environments.pettingzoo_spaces import AgentSpaces, joint_spaces
@@ -21,7 +22,10 @@ from townlet_core.errors import ConfigError, DataError
 from townlet_core.spaces import flatten_action_space
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from townlet_core.arrays import Array
+    from townlet_core.environments.episode_replay import RunningEpisodes
     from townlet_core.environments.pettingzoo_source import ParallelSource
     from townlet_core.environments.vector import EnvironmentStep
 
@@ -38,6 +42,8 @@ class PettingZooParallel(SteppedWorlds):
             not fit into memory.
         UnavailableError: an optional package is missing.
     """
+
+    _arrays: AgentArrays
 
     def __init__(self, source: ParallelSource, num_worlds: int) -> None:
         first = source.make()
@@ -67,6 +73,7 @@ class PettingZooParallel(SteppedWorlds):
         self.action_space = joint.action_space
         self._agents = agents
         self._codecs = [ActionCodec(one.action, num_worlds) for one in agents]
+        self._log = ActionLog(joint.action_space, (num_worlds, len(agents)))
         self._arrays = AgentArrays.zeros(num_worlds, joint)
         self._block = ParallelBlock(
             worlds, joint=joint, arrays=self._arrays, limit=source.max_episode_steps, name=source.name
@@ -100,6 +107,10 @@ class PettingZooParallel(SteppedWorlds):
 
     def _step_worlds(self, actions: list[list[Any]]) -> bool:
         return self._block.step(actions)
+
+    def _begin_replay(self, running: RunningEpisodes) -> Callable[[list[list[Any]]], None]:
+        replay = EpisodeReplay(self._block.single_worlds(), running)
+        return lambda choices: replay.step([list(zip(own, strict=True)) for own in zip(*choices, strict=True)])
 
     def _close_worlds(self) -> None:
         self._block.close()

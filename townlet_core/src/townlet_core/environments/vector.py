@@ -97,11 +97,13 @@ class VectorEnvironment(ABC):
         feature_names: observation name -> what its entries are called; only where somebody has named them.
         action_names: what the numbers of a Discrete action mean; empty where nobody has named them.
         event_kinds: what `StepEvents.kinds` counts; empty where the environment only counts (`EnvironmentStep.events`).
+        growing_arrays: names in a `snapshot` whose first axis is as long as it takes; all others keep their shape.
     """
 
     feature_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     action_names: tuple[str, ...] = ()
     event_kinds: tuple[str, ...] = ()
+    growing_arrays: tuple[str, ...] = ()
 
     name: str
     num_worlds: int
@@ -158,6 +160,7 @@ class VectorEnvironment(ABC):
 
         Raises:
             UsageError: the environment cannot.
+            EpisodesLostError: its worlds are not what they were; after a reset it can go on with new episodes.
         """
         del arrays
         raise UsageError(f"environment '{self.name}' cannot go back to a snapshot")

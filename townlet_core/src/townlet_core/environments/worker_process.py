@@ -2,7 +2,8 @@
 
 Messages are bytes that hold JSON, never pickles. The parent sends ``{"reset": [seeds, indices]}``, ``STEP`` or closes
 the pipe; the worker answers ``{"ready": true}`` once, ``{"masked": bool}`` to a reset, ``QUIET`` or ``ENDED`` to a
-step, and ``{"fault": text}`` when a world failed.
+step, and ``{"fault": text}`` when a world failed. Running episodes are made again by ``{"replay": fields}`` of
+`RunningEpisodes` and then ``REPLAY`` for each step, which are answered by ``QUIET`` or ``{"lost": text}``.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.environments.block_arrays import BlockLayout
+from townlet_core.environments.episode_replay import EpisodeReplay, RunningEpisodes
 from townlet_core.environments.faults import Place
 from townlet_core.environments.gym_source import GymSource
 from townlet_core.environments.world_block import WorldBlock
 from townlet_core.environments.worlds import close_worlds, make_worlds
-from townlet_core.errors import EnvironmentFault, TownletError
+from townlet_core.errors import EnvironmentFault, EpisodesLostError, TownletError
 from townlet_core.spaces import space_from_json
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-STEP, QUIET, ENDED = b"s", b"q", b"e"
+STEP, REPLAY, QUIET, ENDED = b"s", b"r", b"q", b"e"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """What a terminal, or a scheduler that ends a job, sends to the whole process group."""
 
@@ -78,14 +80,23 @@ def _make_block(source: GymSource, buffer: Any, task: dict[str, Any]) -> tuple[W
 
 
 def _serve(pipe: Connection, block: WorldBlock, arrays: Any) -> None:
+    replay: EpisodeReplay | None = None
     while True:
         command = pipe.recv_bytes()
         try:
             if command == STEP:
                 pipe.send_bytes(ENDED if block.step(arrays.actions) else QUIET)
+            elif command == REPLAY and replay is not None:
+                replay.step([arrays.actions[row : row + 1] for row in range(len(arrays.actions))])
+                pipe.send_bytes(QUIET)
+            elif "replay" in (message := json.loads(command)):
+                replay = EpisodeReplay(block.single_worlds(), RunningEpisodes(**message["replay"]))
+                pipe.send_bytes(QUIET)
             else:
-                seeds, indices = json.loads(command)["reset"]
+                seeds, indices = message["reset"]
                 _send(pipe, {"masked": block.reset(seeds, indices)})
+        except EpisodesLostError as lost:
+            _send(pipe, {"lost": str(lost)})
         except EnvironmentFault as fault:
             _send(pipe, {"fault": str(fault)})
             return

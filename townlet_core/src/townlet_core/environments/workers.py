@@ -9,6 +9,7 @@ import signal
 import time
 import weakref
 from contextlib import contextmanager
+from dataclasses import asdict
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
@@ -17,19 +18,20 @@ from townlet_core.environments.block_arrays import BlockLayout
 from townlet_core.environments.faults import Place
 from townlet_core.environments.gymnasium_adapter import GymnasiumAdapter
 from townlet_core.environments.limits import require_memory
-from townlet_core.environments.worker_process import ENDED, QUIET, STEP, STOP_SIGNALS, run_worker
+from townlet_core.environments.worker_process import ENDED, QUIET, REPLAY, STEP, STOP_SIGNALS, run_worker
 from townlet_core.environments.worlds import close_worlds
-from townlet_core.errors import EnvironmentFault
+from townlet_core.errors import EnvironmentFault, EpisodesLostError
 from townlet_core.randomness import integer_seed, key
 from townlet_core.spaces import space_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
     from townlet_core.arrays import Array
     from townlet_core.environments.block_arrays import BlockArrays
+    from townlet_core.environments.episode_replay import RunningEpisodes
     from townlet_core.environments.gym_source import GymSource
 
 _LOOK_SEC = 0.25
@@ -117,6 +119,24 @@ class GymnasiumWorkers(GymnasiumAdapter):
         for worker in self._workers:
             self._tell(worker, STEP)
         return ENDED in self._gather(self._timeout_sec)
+
+    def _begin_replay(self, running: RunningEpisodes) -> Callable[[Array], None]:
+        for worker in self._workers:
+            part = running.part(worker.first, worker.first + len(worker.arrays.ages))
+            self._tell(worker, json.dumps({"replay": asdict(part)}).encode())
+        self._gather_replayed()
+        return self._replay_step
+
+    def _replay_step(self, actions: Array) -> None:
+        self._arrays.actions[...] = actions
+        for worker in self._workers:
+            self._tell(worker, REPLAY)
+        self._gather_replayed()
+
+    def _gather_replayed(self) -> None:
+        for answer in self._gather(self._timeout_sec):
+            if answer != QUIET:
+                raise EpisodesLostError(json.loads(answer)["lost"])
 
     def _close_worlds(self) -> None:
         """End all workers: by closing their pipes, and after a second by force."""

@@ -57,12 +57,26 @@ class WorldBlock:
         self._seeds = EpisodeSeeds([0] * len(self._worlds), range(len(self._worlds)))
         self._is_masked = False
 
-    def reset(self, seeds: Sequence[int], indices: Sequence[int]) -> bool:
-        """Start episode 0 everywhere.
+    def single_worlds(self) -> list[WorldBlock]:
+        """Return each world as a block of its own, which writes where this one does."""
+        return [
+            WorldBlock(
+                self._worlds[row : row + 1],
+                self._limits[row : row + 1],
+                name=self._name,
+                first=self._first + row,
+                arrays=self._arrays.rows(row, row + 1),
+            )
+            for row in range(len(self._worlds))
+        ]
+
+    def reset(self, seeds: Sequence[int], indices: Sequence[int], episodes: Sequence[int] | None = None) -> bool:
+        """Start an episode everywhere.
 
         Args:
             seeds: the seed of each world.
             indices: the world index that each draws its key with.
+            episodes: which episode of each world, from 0; None for the first ones.
 
         Returns:
             Whether these worlds tell which actions are allowed (``info["action_mask"]``).
@@ -72,8 +86,9 @@ class WorldBlock:
         """
         arrays = self._arrays
         self._seeds = EpisodeSeeds(seeds, indices)
-        for column in (arrays.rewards, arrays.terminations, arrays.truncations, arrays.episodes, arrays.ages):
+        for column in (arrays.rewards, arrays.terminations, arrays.truncations, arrays.ages):
             column.fill(0)
+        arrays.episodes[:] = 0 if episodes is None else episodes
         arrays.episode_starts.fill(True)  # noqa: FBT003  (the value to fill with)
         arrays.action_mask.fill(True)  # noqa: FBT003  (the value to fill with)
         masks = [self._reset_world(world) for world in range(len(self._worlds))]

@@ -15,7 +15,7 @@ from townlet_core.policy.beginning import SPEC_FILE
 from townlet_core.policy.inputs import Moments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from _typeshed import DataclassInstance
 
@@ -78,13 +78,22 @@ def read_learner_files(
     return arrays, state(**counters)
 
 
-def require_alike(arrays: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
-    """Raise `ValueError` where the names, types or shapes of two sets of arrays differ."""
+def require_alike(
+    arrays: Mapping[str, Array], expected: Mapping[str, Array], *, growing: Collection[str] = ()
+) -> None:
+    """Raise `ValueError` where the names, types or shapes of two sets of arrays differ.
+
+    Args:
+        arrays: what is given.
+        expected: what it is to be like.
+        growing: names of arrays whose first axis may have any length.
+    """
     for name in sorted(arrays.keys() ^ expected.keys()):
         raise ValueError(f"'{name}' is {'missing' if name in expected else 'not part of this run'}")
     for name, array in arrays.items():
         wanted = expected[name]
-        if array.shape != wanted.shape or array.dtype != wanted.dtype:
+        free = int(name in growing and array.ndim > 0)
+        if array.shape[free:] != wanted.shape[free:] or array.dtype != wanted.dtype:
             raise ValueError(f"'{name}' is {array.dtype}{array.shape}, expected {wanted.dtype}{wanted.shape}")
 
 

@@ -150,12 +150,13 @@ class Rollout:
 
         Raises:
             DataError: it is of another one: a name is missing, or a shape differs.
+            EpisodesLostError: see `VectorEnvironment.restore`.
         """
         mine = self.snapshot()
         if mine is None:
             raise UsageError(f"environment '{self.environment.name}' cannot go back to a snapshot")
         try:
-            require_alike(arrays, mine)
+            require_alike(arrays, mine, growing={f"environment.{name}" for name in self.environment.growing_arrays})
         except ValueError as error:
             raise DataError(f"the snapshot is not of this rollout: {error}") from error
         self.current = self.environment.restore(_part(arrays, "environment."))
