@@ -19,7 +19,7 @@ from townlet_core.torch.heads import log_prob_and_entropy
 from townlet_core.torch.network import TorchNetwork
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
-from townlet_strategies_ppo.update import UpdateMetrics, make_optimizer, update
+from townlet_strategies_ppo.update import UpdateMetrics, make_gradient, make_optimizer, update
 
 if TYPE_CHECKING:
     from townlet_strategies_ppo.settings import PPOSettings
@@ -40,20 +40,27 @@ class Case:
     advantages: np.ndarray
     gamma: float = 0.9
     gae_lambda: float = 0.8
+    normalize_advantages: bool = True
 
     def network(self) -> TorchNetwork:
         return TorchNetwork(self.spec, built_in_encoder("flatten"), self.start.copy(), device=CPU)
 
     def batch(self, worlds_per_shard: int) -> RolloutBatch:
         return RolloutBatch(
-            self.buffer, self.buffer.observations, self.advantages, worlds_per_shard=worlds_per_shard, device=CPU
+            self.buffer,
+            self.advantages,
+            SEEN,
+            {},
+            worlds_per_shard=worlds_per_shard,
+            normalize_advantages=self.normalize_advantages,
         )
 
     def learn(self, settings: PPOSettings, *, worlds_per_shard: int, seed: int = 0) -> tuple[np.ndarray, UpdateMetrics]:
         """Make one whole update and return the new parameters and the metrics."""
         network = self.network()
+        self.normalize_advantages = settings.normalize_advantages
         metrics = update(
-            network,
+            make_gradient(network),
             make_optimizer(network, epsilon=settings.adam_epsilon),
             self.batch(worlds_per_shard),
             settings,

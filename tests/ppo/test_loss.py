@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,16 +14,19 @@ from hypothesis import strategies as st
 from rollouts import CPU, make_case
 
 from townlet_core.policy.encoder import built_in_encoder
-from townlet_core.torch.heads import log_prob_and_entropy, masked_log_softmax
+from townlet_core.torch.heads import masked_log_softmax
 from townlet_core.torch.network import TorchNetwork
-from townlet_strategies_ppo.loss import LossCoefficients, LossTerms, normalized_advantages, ppo_loss
+from townlet_strategies_ppo.autograd import AutogradGradient
+from townlet_strategies_ppo.batch import normalized_advantages
+from townlet_strategies_ppo.loss import LossCoefficients, ppo_terms
+from townlet_strategies_ppo.update import REPORTED
 
 F64 = torch.float64
 POLICY_ONLY = LossCoefficients(0.2, None, 0.0, 0.0)
 
 
-def loss_of(log_probs: torch.Tensor, advantages, *, old=None, coefficients=POLICY_ONLY, **fields) -> LossTerms:
-    """The loss of one shard; what is not given is 0, and every row is present."""
+def loss_of(log_probs: torch.Tensor, advantages, *, old=None, coefficients=POLICY_ONLY, **fields) -> SimpleNamespace:
+    """What is reported of a minibatch; what is not given is 0, and every row is present."""
     zeros = torch.zeros_like(log_probs.detach())
     given = {
         "old_log_probs": zeros if old is None else old,
@@ -33,7 +37,8 @@ def loss_of(log_probs: torch.Tensor, advantages, *, old=None, coefficients=POLIC
     } | fields
     values = given.pop("values", zeros)
     entropies = given.pop("entropies", zeros)
-    return ppo_loss(
+    minibatch = SimpleNamespace(count=given.pop("count"), deviation=0.0)
+    sums = ppo_terms(
         log_probs,
         entropies,
         values,
@@ -41,6 +46,7 @@ def loss_of(log_probs: torch.Tensor, advantages, *, old=None, coefficients=POLIC
         coefficients=coefficients,
         **given,
     )
+    return SimpleNamespace(**dict(zip(REPORTED, sums.reported(minibatch, coefficients), strict=True)))
 
 
 def test_at_ratio_1_the_gradient_is_that_of_the_plain_policy_gradient() -> None:
@@ -119,27 +125,19 @@ def test_the_whole_loss_has_the_gradient_of_finite_differences(space, value_clip
         space, masked=not isinstance(space, spaces.Box), steps=3, worlds=2, agents=1, drift=0.1, absent=0.2
     )
     network = TorchNetwork(case.spec, built_in_encoder("flatten"), case.start, device=CPU)
-    (minibatch,) = case.batch(worlds_per_shard=1).minibatches(np.arange(2, dtype=np.uint64), 1)
-
-    def total(*leaves: torch.Tensor) -> torch.Tensor:
-        weights = dict(zip(case.shape.shapes, leaves, strict=True))
-        outputs = network(weights, minibatch.inputs)
-        log_probs, entropies = log_prob_and_entropy(case.spec.head, outputs, minibatch.actions, minibatch.action_mask)
-        return ppo_loss(
-            log_probs,
-            entropies,
-            outputs.values,
-            old_log_probs=minibatch.old_log_probs,
-            old_values=minibatch.old_values,
-            advantages=minibatch.advantages,
-            returns=minibatch.returns,
-            weights=minibatch.weights,
-            count=minibatch.count,
-            coefficients=LossCoefficients(0.2, value_clip_range, 0.03, 0.5),
-        ).total
-
-    leaves = [leaf.detach().clone().requires_grad_() for leaf in network.shard_weights(2).values()]
-    assert torch.autograd.gradcheck(total, leaves, eps=1e-6, atol=1e-7)
+    batch = case.batch(worlds_per_shard=1)
+    (minibatch,) = batch.minibatches(np.arange(2, dtype=np.uint64), 1)
+    coefficients = LossCoefficients(0.2, value_clip_range, 0.03, 0.5)
+    gradient, reported = AutogradGradient(network)(batch, minibatch, coefficients)
+    parameters = network.parameters.numpy()
+    for index in range(0, parameters.size, 5):
+        losses = []
+        for step in (1e-6, -2e-6):
+            parameters[index] += step
+            losses.append(AutogradGradient(network)(batch, minibatch, coefficients)[1][0].item())
+        parameters[index] += 1e-6
+        assert gradient[index].item() == pytest.approx((losses[0] - losses[1]) / 2e-6, abs=1e-7)
+    assert torch.isfinite(reported).all()
 
 
 @settings(deadline=None)
@@ -198,18 +196,18 @@ def test_advantages_are_normalised_over_present_rows_with_n_minus_1(seed, shards
     present = rng.random((shards, rows)) < 0.7
     present[0, 0] = True
     count = int(present.sum())
-    got, deviation = normalized_advantages(torch.from_numpy(advantages), torch.from_numpy(present * 1.0), count)
+    got, deviation = normalized_advantages(advantages, present * 1.0, count)
     if count == 1:
-        np.testing.assert_array_equal(got.numpy(), advantages)
-        assert deviation.item() == 0.0
+        np.testing.assert_array_equal(got, advantages)
+        assert deviation == 0.0
         return
     own = advantages[present]
-    assert deviation.item() == pytest.approx(own.std(ddof=1), rel=1e-12)
-    np.testing.assert_allclose(got.numpy()[present], (own - own.mean()) / (own.std(ddof=1) + 1e-8), atol=1e-12, rtol=0)
-    assert (got.numpy()[~present] == 0).all()
+    assert deviation == pytest.approx(own.std(ddof=1), rel=1e-12)
+    np.testing.assert_allclose(got[present], (own - own.mean()) / (own.std(ddof=1) + 1e-8), atol=1e-12, rtol=0)
+    assert (got[~present] == 0).all()
 
 
 def test_equal_advantages_become_0_and_not_infinite() -> None:
-    got, deviation = normalized_advantages(torch.full((1, 4), 3.0, dtype=F64), torch.ones(1, 4, dtype=F64), 4)
+    got, deviation = normalized_advantages(np.full((1, 4), 3.0), np.ones((1, 4)), 4)
     assert (got == 0).all()
     assert deviation == 0

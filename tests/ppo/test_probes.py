@@ -16,11 +16,12 @@ from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.policy.weights import layout
 from townlet_core.services.capture import RolloutCaptureService
-from townlet_core.torch.heads import log_prob_and_entropy
 from townlet_core.torch.network import TorchNetwork
 from townlet_strategies_ppo.advantages import generalized_advantages
+from townlet_strategies_ppo.autograd import AutogradGradient
 from townlet_strategies_ppo.batch import RolloutBatch
-from townlet_strategies_ppo.loss import LossCoefficients, ppo_loss
+from townlet_strategies_ppo.closed_form import ClosedFormGradient
+from townlet_strategies_ppo.loss import LossCoefficients
 
 if TYPE_CHECKING:
     from townlet_core.policy.base import PolicyStep
@@ -98,27 +99,17 @@ def test_p6_the_gradient_of_a_softmax_bandit_is_the_exact_expected_one(context_o
         gamma=0.9,
         gae_lambda=0.95,
     )
-    batch = RolloutBatch(buffer, buffer.observations, advantages, worlds_per_shard=8, device=torch.device("cpu"))
+    batch = RolloutBatch(
+        buffer, advantages, spec.observation_spaces, {}, worlds_per_shard=8, normalize_advantages=False
+    )
     (minibatch,) = batch.minibatches(np.arange(8, dtype=np.uint64), 1)
     network = TorchNetwork(spec, encoder, flat, device=torch.device("cpu"))
-    leaves = network.shard_weights(8)
-    outputs = network(leaves, minibatch.inputs)
-    log_probs, entropies = log_prob_and_entropy(spec.head, outputs, minibatch.actions, None)
-    terms = ppo_loss(
-        log_probs,
-        entropies,
-        outputs.values,
-        old_log_probs=minibatch.old_log_probs,
-        old_values=minibatch.old_values,
-        advantages=minibatch.advantages,
-        returns=minibatch.returns,
-        weights=minibatch.weights,
-        count=minibatch.count,
-        coefficients=LossCoefficients(0.2, None, 0.0, 0.0),
-    )
-    gradient = shape.views(network.gradient(terms.total, leaves))["actor.0.bias"]
-    expected = -probabilities * (np.array(Arms.PAYS) - baseline)  # of -E[pay], by the logits
-    np.testing.assert_allclose(gradient.numpy(), expected, atol=2e-6, rtol=0)
+    coefficients = LossCoefficients(0.2, None, 0.0, 0.0)
+    for differentiate in (AutogradGradient(network), ClosedFormGradient(network)):
+        gradient, _ = differentiate(batch, minibatch, coefficients)
+        slopes = shape.views(np.asarray(gradient))["actor.0.bias"]
+        expected = -probabilities * (np.array(Arms.PAYS) - baseline)  # of -E[pay], by the logits
+        np.testing.assert_allclose(slopes, expected, atol=2e-6, rtol=0)
 
 
 FOREVER = {"gae_lambda": 1.0, "learning_rate": 2e-2}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from gymnasium import spaces
 from reference import Rows, Update, forward_sums
 from rollouts import Case, epoch_keys, make_case
 from training import context_for, train
 
 from townlet_core import randomness
+from townlet_core.policy.scratch import Scratch
 from townlet_core.policy.spec import EncoderSpec
 from townlet_strategies_ppo.autograd import AutogradGradient
 from townlet_strategies_ppo.closed_form import ClosedFormGradient
 from townlet_strategies_ppo.loss import LossCoefficients
 from townlet_strategies_ppo.settings import PPOSettings
-from townlet_strategies_ppo.update import METRICS, gradient_path
+from townlet_strategies_ppo.update import METRICS, make_gradient
 
 STRONG = {"learning_rate": 3e-2, "num_epochs": 3, "num_minibatches": 3, "entropy_coef": 0.02, "max_grad_norm": 0.3}
 
@@ -85,14 +85,15 @@ def reference_update(case: Case, settings: PPOSettings, *, worlds_per_shard: int
 @pytest.fixture(params=[ClosedFormGradient, AutogradGradient])
 def gradient(request, monkeypatch):
     """Both ways to differentiate a network."""
-    monkeypatch.setattr("townlet_strategies_ppo.update.gradient_path", lambda network: request.param)
+    is_closed_form = request.param is ClosedFormGradient
+    monkeypatch.setattr("townlet_strategies_ppo.update.is_closed_form", lambda network: is_closed_form)
 
 
 def test_the_closed_form_is_for_networks_whose_encoder_has_no_weights() -> None:
     network = make_case().network()
-    assert gradient_path(network) is ClosedFormGradient
+    assert isinstance(make_gradient(network), ClosedFormGradient)
     network.spec = network.spec.model_copy(update={"encoder": EncoderSpec(name="of-a-plugin")})
-    assert gradient_path(network) is AutogradGradient
+    assert isinstance(make_gradient(network), AutogradGradient)
 
 
 @pytest.mark.usefixtures("gradient")
@@ -129,11 +130,12 @@ def test_both_gradients_agree_on_random_networks(seed) -> None:
         activation=("tanh", "relu")[rng.integers(2)],
     )
     limit = (None, 0.2)[rng.integers(2)]
-    coefficients = LossCoefficients(float(rng.uniform(0.05, 0.5)), limit, 0.03, 0.7, bool(rng.integers(2)))
+    coefficients = LossCoefficients(float(rng.uniform(0.05, 0.5)), limit, 0.03, 0.7)
+    case.normalize_advantages = bool(rng.integers(2))
     network, batch = case.network(), case.batch(worlds_per_shard=2)
-    paths = [path(network, batch.num_shards, coefficients) for path in (ClosedFormGradient, AutogradGradient)]
+    paths = [path(network) for path in (ClosedFormGradient, AutogradGradient)]
     for minibatch in batch.minibatches(epoch_keys(seed, 1, batch.num_shards)[0], 3):
-        (gradient, reported), (expected, expected_reported) = (path(minibatch) for path in paths)
+        (gradient, reported), (expected, expected_reported) = (path(batch, minibatch, coefficients) for path in paths)
         assert float(expected.abs().max()) > 1e-6
         np.testing.assert_allclose(gradient, expected.numpy(), atol=1e-12, rtol=1e-9)
         np.testing.assert_allclose(reported, expected_reported.numpy(), atol=1e-12, rtol=1e-9)
@@ -157,7 +159,7 @@ def test_every_row_of_every_shard_is_taken_once_in_a_pass() -> None:
     batch = case.batch(worlds_per_shard=2)
     for num_minibatches in (1, 3, 4, 14, 99):
         minibatches = list(batch.minibatches(epoch_keys(1, 1, 3)[0], num_minibatches))
-        taken = torch.cat([minibatch.old_values for minibatch in minibatches], dim=1)
+        taken = np.concatenate([minibatch.old_values for minibatch in minibatches], axis=1)
         for shard in range(3):
             own = sorted(taken[shard].tolist())
             assert own == sorted(rows[:, 2 * shard : 2 * shard + 2].ravel().tolist())
@@ -168,23 +170,25 @@ def test_every_row_of_every_shard_is_taken_once_in_a_pass() -> None:
 
 def test_a_pass_takes_all_columns_of_the_same_rows() -> None:
     case = make_case(masked=True, absent=0.2)
+    case.normalize_advantages = False
     buffer = case.buffer
     (minibatch,) = case.batch(worlds_per_shard=2).minibatches(epoch_keys(1, 1, 2)[0], 1)
     marks = buffer.values.ravel().tolist()
     rows = np.array([marks.index(mark) for mark in minibatch.old_values.ravel().tolist()])
     size = len(marks)
     columns = {
-        "actions": buffer.actions,
-        "action_mask": buffer.action_mask,
         "old_log_probs": buffer.log_probs,
         "advantages": case.advantages,
         "returns": case.advantages + buffer.values,
         "weights": buffer.agent_mask,
     }
     for name, column in columns.items():
-        got = getattr(minibatch, name)
-        np.testing.assert_array_equal(got.reshape(size, *got.shape[2:]), column.reshape(size, *column.shape[3:])[rows])
-    seen = minibatch.inputs["observation"].reshape(size, 3)
+        np.testing.assert_array_equal(getattr(minibatch, name).ravel(), column.ravel()[rows])
+    batch = case.batch(worlds_per_shard=2)
+    np.testing.assert_array_equal(minibatch.rows.ravel(), rows)
+    np.testing.assert_array_equal(batch.actions, buffer.actions.reshape(size))
+    np.testing.assert_array_equal(batch.action_mask, buffer.action_mask.reshape(size, -1))
+    seen = batch.features(minibatch.rows, Scratch()).reshape(size, 3)
     np.testing.assert_array_equal(seen, buffer.observations["observation"].reshape(size, 3)[rows])
     assert minibatch.count == np.count_nonzero(buffer.agent_mask)
 

@@ -43,7 +43,7 @@ class AutogradGradient:
             value_loss = 0.5 * (errors * errors).sum()
         total = loss + terms.value_coef * value_loss
         sums = [total.detach(), value_loss.detach(), right.sum(), torch.full_like(loss, batch.count)]
-        gradient = network.gradient(total / batch.count, self._weights)
+        gradient = network.shard_gradients(total / batch.count, self._weights)[0]
         report = torch.stack([number.to(torch.float64) for number in sums])
         return (gradient.numpy(), report.numpy()) if self._device.type == "cpu" else (gradient, report)
 

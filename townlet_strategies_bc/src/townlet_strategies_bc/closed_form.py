@@ -35,7 +35,6 @@ class ClosedFormGradient:
             network.parameters.numpy(),
             num_shards=1,
             critic=terms.value_coef > 0,
-            reuse=True,
         )
         weights = terms.class_weights
         self._parts = [
@@ -60,7 +59,7 @@ class ClosedFormGradient:
             value_loss = 0.5 * float(np.einsum("sb,sb->", errors, errors, dtype=np.float64))
             errors *= share * self._terms.value_coef
             values = errors
-        gradient = self._network.backward(slopes[None], values, None if log_std is None else log_std[None])
+        (gradient,) = self._network.backward(slopes[None], values, None if log_std is None else log_std[None])
         return gradient, [loss + self._terms.value_coef * value_loss, value_loss, right, batch.count]
 
     def outputs(self, batch: Batch) -> tuple[Array, Array]:

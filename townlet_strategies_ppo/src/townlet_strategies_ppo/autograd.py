@@ -1,5 +1,7 @@
 """The gradient of a minibatch by torch's autograd: for every network and every device.
 
+The rollout is sent to the device as it is, once per update, and rows are gathered and prepared there.
+
 Legend: S shards, B rows of a shard, P parameters.
 """
 
@@ -10,41 +12,98 @@ from typing import TYPE_CHECKING
 import torch
 
 from townlet_core.torch.heads import log_prob_and_entropy
-from townlet_strategies_ppo.loss import LossCoefficients, normalized_advantages, ppo_loss
+from townlet_core.torch.inputs import prepare_tensor
+from townlet_strategies_ppo.loss import LossCoefficients, LossSums, ppo_terms
 
 if TYPE_CHECKING:
+    from townlet_core.arrays import Array
     from townlet_core.torch.network import TorchNetwork
-    from townlet_strategies_ppo.batch import Minibatch
+    from townlet_strategies_ppo.batch import Minibatch, RolloutBatch
+
+GROUP_ROWS = {"cpu": 4096}
+OTHER_GROUP_ROWS = 1 << 20
+"""Rows that are differentiated at once: on the CPU what fits into its cache, elsewhere what fits into memory."""
 
 
 class AutogradGradient:
-    """Differentiates minibatches of `num_shards` shards; see `update.Gradient`."""
+    """Differentiates minibatches; see `update.Gradient`."""
 
-    def __init__(self, network: TorchNetwork, num_shards: int, coefficients: LossCoefficients) -> None:
+    def __init__(self, network: TorchNetwork) -> None:
         self._network = network
-        self._coefficients = coefficients
-        self._weights = network.shard_weights(num_shards)
+        self._device, self._dtype = network.parameters.device, network.parameters.dtype
+        self._group_rows = GROUP_ROWS.get(self._device.type, OTHER_GROUP_ROWS)
+        self._rows: _DeviceRows | None = None
 
-    def __call__(self, minibatch: Minibatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, batch: RolloutBatch, minibatch: Minibatch, coefficients: LossCoefficients
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return d loss / d parameters (P,), and the numbers that `update.REPORTED` names, both on the device."""
-        network = self._network
-        outputs = network(self._weights, minibatch.inputs)
-        log_probs, entropies = log_prob_and_entropy(
-            network.spec.head, outputs, minibatch.actions, minibatch.action_mask
+        if self._rows is None or self._rows.batch is not batch:
+            self._rows = _DeviceRows(batch, self._device)
+        total, sums = torch.zeros_like(self._network.parameters), []
+        for group in minibatch.groups(self._group_rows):
+            weights = self._network.shard_weights(group.stop - group.start)
+            terms = self._terms(self._rows, minibatch, group, weights, coefficients)
+            for gradient in self._network.shard_gradients(terms.loss(minibatch.count, coefficients), weights):
+                total += gradient
+            sums.append(torch.stack([term.detach() for term in terms]))
+        reported = LossSums(*torch.stack(sums).sum(dim=0)).reported(minibatch, coefficients)
+        return total, torch.stack(
+            [torch.as_tensor(value, device=self._device, dtype=self._dtype) for value in reported]
         )
-        normalized, deviation = normalized_advantages(minibatch.advantages, minibatch.weights, minibatch.count)
-        terms = ppo_loss(
+
+    def _terms(
+        self,
+        rows: _DeviceRows,
+        minibatch: Minibatch,
+        group: slice,
+        weights: dict[str, torch.Tensor],
+        coefficients: LossCoefficients,
+    ) -> LossSums:
+        def sent(column: Array) -> torch.Tensor:
+            return torch.from_numpy(column[group]).to(self._device)
+
+        chosen = sent(minibatch.rows)
+        outputs = self._network(weights, rows.inputs(chosen, self._dtype))
+        log_probs, entropies = log_prob_and_entropy(
+            self._network.spec.head,
+            outputs,
+            _taken(rows.actions, chosen),
+            None if rows.action_mask is None else _taken(rows.action_mask, chosen),
+        )
+        return ppo_terms(
             log_probs,
             entropies,
             outputs.values,
-            old_log_probs=minibatch.old_log_probs,
-            old_values=minibatch.old_values,
-            advantages=normalized if self._coefficients.normalize_advantages else minibatch.advantages,
-            returns=minibatch.returns,
-            weights=minibatch.weights,
-            count=minibatch.count,
-            coefficients=self._coefficients,
+            old_log_probs=sent(minibatch.old_log_probs),
+            old_values=sent(minibatch.old_values),
+            advantages=sent(minibatch.advantages),
+            returns=sent(minibatch.returns),
+            weights=sent(minibatch.weights),
+            coefficients=coefficients,
         )
-        reported = [terms.total.detach(), terms.policy, terms.value, terms.entropy, terms.clip_fraction, terms.kl]
-        reported += [terms.kl_k3, deviation, torch.full_like(deviation, minibatch.count)]
-        return network.gradient(terms.total, self._weights), torch.stack(reported)
+
+    def close(self) -> None:
+        """Let go of the rollout."""
+        self._rows = None
+
+
+class _DeviceRows:
+    """The rows of a rollout on a device; on the CPU they share its memory."""
+
+    def __init__(self, batch: RolloutBatch, device: torch.device) -> None:
+        self.batch = batch
+        self.leaves = {name: torch.from_numpy(leaf.rows).to(device) for name, leaf in batch.leaves.items()}
+        self.actions = torch.from_numpy(batch.actions).to(device)
+        self.action_mask = None if batch.action_mask is None else torch.from_numpy(batch.action_mask).to(device)
+
+    def inputs(self, chosen: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """Return prepared observations (S, B, *shape) of the rows `chosen` (S, B)."""
+        return {
+            name: prepare_tensor(self.batch.leaves[name].space, _taken(source, chosen), dtype)
+            for name, source in self.leaves.items()
+        }
+
+
+def _taken(source: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    return source.index_select(0, chosen.reshape(-1)).reshape(*chosen.shape, *source.shape[1:])

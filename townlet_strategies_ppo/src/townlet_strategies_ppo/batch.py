@@ -1,83 +1,137 @@
-"""A rollout as the update reads it: flat rows on the device, gathered shard by shard.
+"""A rollout as the update reads it: flat rows, shuffled within their shards, in minibatches of all shards.
 
-Legend: T steps, N worlds, A agents per world, S shards of W worlds, R = T * W * A rows of a shard, B rows of a
-minibatch's shard.
+Observations stay as the buffer has them; they are gathered and prepared for a few shards at a time, so that an update
+needs little more memory than the rollout. Only normalised ones are prepared once for all passes, since that costs as
+much as a product does.
+
+Legend: T steps, N worlds, A agents per world, S shards of W worlds, R = T * N * A rows, B rows of a minibatch's shard.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from townlet_core import randomness
+from townlet_core.policy.inputs import input_shapes, prepare, prepare_into
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from townlet_core.arrays import Array, Observations
+    from gymnasium import spaces
+
+    from townlet_core.arrays import Array
+    from townlet_core.policy.inputs import Normalizer
+    from townlet_core.policy.scratch import Scratch
     from townlet_core.services.buffer import RolloutBuffer
 
 
 @dataclass(frozen=True, slots=True)
 class Minibatch:
-    """Rows of all shards, (S, B, ...) each; see `ppo_loss` for the names."""
+    """Rows of all shards, (S, B) each.
 
-    inputs: dict[str, torch.Tensor]
-    actions: torch.Tensor
-    action_mask: torch.Tensor | None
-    old_log_probs: torch.Tensor
-    old_values: torch.Tensor
-    advantages: torch.Tensor
-    returns: torch.Tensor
-    weights: torch.Tensor
+    Attributes:
+        rows: int64, which rows of the rollout.
+        old_log_probs: under the policy that acted.
+        old_values: under the same.
+        advantages: as the loss takes them.
+        returns: the value targets.
+        weights: 1 for present rows and 0 for the others.
+        count: number of present rows.
+        deviation: of the advantages before they were normalised.
+    """
+
+    rows: Array
+    old_log_probs: Array
+    old_values: Array
+    advantages: Array
+    returns: Array
+    weights: Array
     count: int
+    deviation: float
+
+    def groups(self, num_rows: int) -> list[slice]:
+        """Return groups of whole shards of at most about `num_rows` rows, whose sizes differ by one shard at most."""
+        num_shards, size = self.rows.shape
+        number = -(-num_shards // max(1, num_rows // size))
+        bounds = [index * num_shards // number for index in range(number + 1)]
+        return [slice(first, last) for first, last in zip(bounds, bounds[1:], strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One observation of all rows.
+
+    Attributes:
+        space: its leaf space.
+        rows: (R, ...), raw, or float32 where it was normalised.
+        width: numbers of a prepared row.
+    """
+
+    space: spaces.Space[Any]
+    rows: Array
+    width: int
 
 
 class RolloutBatch:
-    """All rows of a rollout, (T * N * A, ...), sharing memory with the buffer on the CPU."""
+    """All rows of a rollout, sharing memory with the buffer.
+
+    Attributes:
+        num_shards: S.
+        leaves: the observations by name, in the order in which a network's input joins them.
+        actions: (R, ...).
+        action_mask: (R, K), or None.
+
+    Args:
+        buffer: the rollout.
+        advantages: (T, N, A).
+        observation_spaces: flattened name -> leaf space.
+        normalizer: moments of the observations; may be empty.
+        worlds_per_shard: W.
+        normalize_advantages: whether each minibatch's are shifted and scaled to mean 0 and deviation 1.
+    """
 
     def __init__(
         self,
         buffer: RolloutBuffer,
-        inputs: Observations,
         advantages: Array,
+        observation_spaces: Mapping[str, spaces.Space[Any]],
+        normalizer: Normalizer,
         *,
         worlds_per_shard: int,
-        device: torch.device,
+        normalize_advantages: bool = True,
     ) -> None:
-        """Take up a rollout.
-
-        Args:
-            buffer: the rollout.
-            inputs: name -> (T, N, A, ...), prepared observations.
-            advantages: (T, N, A).
-            worlds_per_shard: W.
-            device: where the update runs.
-        """
         steps, worlds, agents = buffer.rewards.shape
+        size = steps * worlds * agents
         self.num_shards = worlds // worlds_per_shard
-        rows = np.arange(steps * worlds * agents).reshape(steps, self.num_shards, worlds_per_shard * agents)
+        rows = np.arange(size).reshape(steps, self.num_shards, worlds_per_shard * agents)
         self._shard_rows = np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(self.num_shards, -1)
         self._present = buffer.agent_mask.reshape(-1)
-        self._device = device
+        self._is_normalized = normalize_advantages
 
-        def rows_of(array: Array) -> torch.Tensor:
-            return torch.from_numpy(array.reshape(steps * worlds * agents, *array.shape[3:])).to(device)
+        def rows_of(array: Array) -> Array:
+            return array.reshape(size, *array.shape[3:])
 
-        self._inputs = {name: rows_of(np.ascontiguousarray(values)) for name, values in inputs.items()}
-        self._actions = rows_of(buffer.actions)
-        self._action_mask = None if buffer.action_mask is None else rows_of(buffer.action_mask)
-        columns = (
-            buffer.log_probs,
-            buffer.values,
-            advantages,
-            advantages + buffer.values,
-            buffer.agent_mask,
-        )
-        self._columns = torch.from_numpy(np.stack([column.reshape(-1) for column in columns])).to(device)
+        self.leaves: dict[str, Leaf] = {}
+        for name, shape in sorted(input_shapes(observation_spaces).items()):
+            values, moments = buffer.observations[name], normalizer.get(name)
+            if moments is not None and moments.count > 0:
+                values = prepare({name: observation_spaces[name]}, {name: values}, {name: moments})[name]
+            self.leaves[name] = Leaf(observation_spaces[name], rows_of(values), prod(shape))
+        self.actions = rows_of(buffer.actions)
+        self.action_mask = None if buffer.action_mask is None else rows_of(buffer.action_mask)
+        self._columns = np.empty((5, size), buffer.values.dtype)
+        columns = (buffer.log_probs, buffer.values, advantages, advantages + buffer.values, buffer.agent_mask)
+        for column, values in zip(self._columns, columns, strict=True):
+            column[:] = values.reshape(-1)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row that is fed to a network."""
+        return sum(leaf.width for leaf in self.leaves.values())
 
     def minibatches(self, keys: randomness.Keys, num_minibatches: int) -> Iterator[Minibatch]:
         """Yield every row of every shard exactly once.
@@ -92,24 +146,54 @@ class RolloutBatch:
             rows = order[:, index * size // num_minibatches : (index + 1) * size // num_minibatches]
             count = int(np.count_nonzero(self._present[rows]))
             if count:
-                yield self._gathered(torch.from_numpy(np.ascontiguousarray(rows)).to(self._device), count)
+                yield self._minibatch(np.ascontiguousarray(rows), count)
 
-    def _gathered(self, rows: torch.Tensor, count: int) -> Minibatch:
-        flat = rows.reshape(-1)
-
-        def take(source: torch.Tensor) -> torch.Tensor:
-            return source.index_select(0, flat).reshape(*rows.shape, *source.shape[1:])
-
-        columns = self._columns.index_select(1, flat).reshape(-1, *rows.shape)
-        old_log_probs, old_values, advantages, returns, weights = columns
+    def _minibatch(self, rows: Array, count: int) -> Minibatch:
+        old_log_probs, old_values, advantages, returns, weights = self._columns.take(rows, axis=1)
+        normalized, deviation = normalized_advantages(advantages, weights, count)
         return Minibatch(
-            inputs={name: take(source) for name, source in self._inputs.items()},
-            actions=take(self._actions),
-            action_mask=None if self._action_mask is None else take(self._action_mask),
+            rows=rows,
             old_log_probs=old_log_probs,
             old_values=old_values,
-            advantages=advantages,
+            advantages=normalized if self._is_normalized else advantages,
             returns=returns,
             weights=weights,
             count=count,
+            deviation=deviation,
         )
+
+    def features(self, rows: Array, scratch: Scratch) -> Array:
+        """Return what the encoder `flatten` makes of some rows (S, B): (S, B, width), in memory of `scratch`."""
+        features = scratch.array("features", (*rows.shape, self.width), self._columns.dtype)
+        begin = 0
+        for name, leaf in self.leaves.items():
+            flat, end = leaf.rows.reshape(len(leaf.rows), -1), begin + leaf.width
+            is_whole = flat.shape[1] == self.width and flat.dtype == features.dtype
+            for shard, chosen in enumerate(rows):
+                out = features[shard, :, begin:end]
+                if is_whole:
+                    flat.take(chosen, axis=0, out=out, mode="clip")  # other modes take a copy between
+                    continue
+                taken = scratch.array(f"taken {name}", (1, len(chosen), flat.shape[1]), flat.dtype)[0]
+                flat.take(chosen, axis=0, out=taken, mode="clip")
+                prepare_into(leaf.space, taken.reshape(len(chosen), *leaf.rows.shape[1:]), None, out)
+            begin = end
+        return features
+
+
+def normalized_advantages(advantages: Array, weights: Array, count: int) -> tuple[Array, float]:
+    """Return advantages (S, B) of mean 0 and deviation 1 over all shards, and the deviation before.
+
+    The deviation has n - 1 in its denominator. A single row is returned as it is.
+    """
+    if count < 2:
+        return advantages, 0.0
+    shifted = (advantages - advantages.dtype.type(_weighted_sum(advantages, weights) / count)) * weights
+    deviation = float(np.sqrt(_weighted_sum(shifted, shifted) / (count - 1)))
+    shifted /= shifted.dtype.type(deviation + 1e-8)
+    return shifted, deviation
+
+
+def _weighted_sum(values: Array, weights: Array) -> float:
+    """Return the sum of products (S, B), shard by shard."""
+    return float((values * weights).sum(axis=1).sum())

@@ -4,110 +4,143 @@ The same mathematics as `loss.ppo_loss`, term by term; the tests hold both again
 the ratio r = exp(log p - log p_old), the surrogate min(r A, clip(r) A) has the derivative r A with respect to log p
 where the free term is the smaller one, and 0 where the clipped one is.
 
+A minibatch is worked off in groups of whole shards that fit into a processor's cache, on several threads where that
+pays; the shards' gradients are added in the order of the shards, so neither the groups nor the threads change a bit.
+
 Legend: S shards, B rows of a shard, P parameters.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from townlet_core.policy.backpropagation import ClosedFormNetwork
 from townlet_core.policy.head_gradients import ActionTerms
-from townlet_core.policy.operations import NumpyOperations
+from townlet_strategies_ppo.loss import LossSums
 
 if TYPE_CHECKING:
     from townlet_core.arrays import Array
     from townlet_core.torch.network import TorchNetwork
-    from townlet_strategies_ppo.batch import Minibatch
+    from townlet_strategies_ppo.batch import Minibatch, RolloutBatch
     from townlet_strategies_ppo.loss import LossCoefficients
+
+GROUP_ROWS = 2048
+"""Rows that are worked on at once by a thread: enough for few calls, few enough for the processor's cache."""
 
 
 class ClosedFormGradient:
-    """Differentiates minibatches of `num_shards` shards; see `update.Gradient`."""
+    """Differentiates minibatches; see `update.Gradient`. What it returns holds until the next call.
 
-    def __init__(self, network: TorchNetwork, num_shards: int, coefficients: LossCoefficients) -> None:
-        self._coefficients = coefficients
-        self._spec, self._encoder = network.spec, network.encoder
+    Args:
+        network: the network.
+        num_threads: groups that are worked on at once.
+    """
+
+    def __init__(self, network: TorchNetwork, num_threads: int = 1) -> None:
+        self._network = network
+        self._total = np.empty_like(network.parameters.numpy())
+        self._workers: list[_Worker] = []
+        self._num_threads = num_threads
+        self._pool = ThreadPoolExecutor(num_threads - 1, "townlet-learn") if num_threads > 1 else None
+
+    def __call__(
+        self, batch: RolloutBatch, minibatch: Minibatch, coefficients: LossCoefficients
+    ) -> tuple[Array, list[float]]:
+        """Return d loss / d parameters (P,), and what `update.REPORTED` names."""
+        groups = minibatch.groups(GROUP_ROWS)
+        size = max(group.stop - group.start for group in groups)
+        if not self._workers or self._workers[0].num_shards < size:
+            self._workers = [_Worker(self._network, size) for _ in range(min(self._num_threads, len(groups)))]
+        total, sums = self._total, np.empty((len(minibatch.rows), len(LossSums._fields)), self._total.dtype)
+        total.fill(0)
+        for first in range(0, len(groups), len(self._workers)):
+            turn = list(zip(self._workers, groups[first:], strict=False))
+            others = [] if self._pool is None else turn[1:]
+            running = [self._pool.submit(worker, batch, minibatch, group, coefficients) for worker, group in others]
+            worker, group = turn[0]
+            done = [worker(batch, minibatch, group, coefficients), *(future.result() for future in running)]
+            for (_, group), (gradients, group_sums) in zip(turn, done, strict=True):
+                sums[group] = group_sums
+                for gradient in gradients:
+                    total += gradient
+        return total, LossSums(*sums.sum(axis=0).tolist()).reported(minibatch, coefficients)
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+class _Worker:
+    """What one thread needs to differentiate up to `num_shards` shards at once."""
+
+    def __init__(self, network: TorchNetwork, num_shards: int) -> None:
+        self.num_shards = num_shards
+        self._head = network.spec.head
         self._network = ClosedFormNetwork(
-            network.spec, network.encoder, network.parameters.numpy(), num_shards=num_shards, reuse=True
+            network.spec, network.encoder, network.parameters.numpy(), num_shards=num_shards
         )
-        self._operations = NumpyOperations()
 
-    def __call__(self, minibatch: Minibatch) -> tuple[Array, list[float]]:
-        """Return d loss / d parameters (P,), which holds until the next call, and what `update.REPORTED` names."""
-        coefficients, count = self._coefficients, minibatch.count
-        weights = minibatch.weights.numpy()
-        inputs = {name: values.numpy() for name, values in minibatch.inputs.items()}
-        features = self._encoder.encode(self._operations, {}, inputs, self._spec.encoder.options)
-        outputs, values = self._network.forward(features)
+    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is reported by name, when the update is over
+    def __call__(
+        self, batch: RolloutBatch, minibatch: Minibatch, group: slice, coefficients: LossCoefficients
+    ) -> tuple[Array, Array]:
+        """Return the gradient of each shard of the group (S, P), and the sums over its rows, (S, 6) as `LossSums`."""
+        scratch, rows = self._network.scratch, minibatch.rows[group]
+        outputs, values = self._network.forward(batch.features(rows, scratch))
         actions = ActionTerms(
-            self._spec.head,
+            self._head,
             outputs,
-            minibatch.actions.numpy(),
-            None if minibatch.action_mask is None else minibatch.action_mask.numpy(),
+            batch.actions.take(rows, axis=0),
+            None if batch.action_mask is None else batch.action_mask.take(rows, axis=0),
             self._network.layers.log_std,
         )
-        advantages, deviation = normalized_advantages(minibatch.advantages.numpy(), weights, count)
-        if not coefficients.normalize_advantages:
-            advantages = minibatch.advantages.numpy()
-        log_ratio = (actions.log_prob - minibatch.old_log_probs.numpy()) * weights
+        weights = scratch.array("weights", rows.shape, outputs.dtype)
+        np.copyto(weights, minibatch.weights[group])
+        terms = scratch.array("terms", (len(rows), len(LossSums._fields), rows.shape[1]), outputs.dtype)
+        policy, value, entropy, outside, log_ratio, excess = terms.swapaxes(0, 1)
+        advantages, clip_range = minibatch.advantages[group], coefficients.clip_range
+        np.subtract(actions.log_prob, minibatch.old_log_probs[group], out=log_ratio)
+        log_ratio *= weights
         ratio = np.exp(log_ratio)
+        np.subtract(ratio, 1.0, out=excess)
+        np.greater(np.abs(excess), clip_range, out=outside, casting="unsafe")
+        excess -= log_ratio
         free = ratio * advantages
-        held = np.clip(ratio, 1.0 - coefficients.clip_range, 1.0 + coefficients.clip_range) * advantages
-        policy = -masked_mean(np.minimum(free, held), weights, count)
-        errors, slopes = value_errors(values, minibatch, coefficients.value_clip_range)
-        value = 0.5 * masked_mean(errors, weights, count)
-        entropy = masked_mean(actions.entropy, weights, count)
-        share = weights * weights.dtype.type(1.0 / count)
-        d_outputs, d_log_std = actions.backward(
-            np.where(free <= held, free, 0) * -share, share * -coefficients.entropy_coef
-        )
-        gradient = self._network.backward(d_outputs, slopes * share * coefficients.value_coef, d_log_std)
-        return gradient, [
-            policy + coefficients.value_coef * value - coefficients.entropy_coef * entropy,
-            policy,
-            value,
-            entropy,
-            masked_mean(np.abs(ratio - 1.0) > coefficients.clip_range, weights, count),
-            -masked_mean(log_ratio, weights, count),
-            masked_mean(ratio - 1.0 - log_ratio, weights, count),
-            deviation,
-            count,
-        ]
+        held = np.clip(ratio, 1.0 - clip_range, 1.0 + clip_range)
+        held *= advantages
+        np.minimum(free, held, out=policy)
+        slopes = value_slopes(values, minibatch, group, coefficients.value_clip_range, errors=value)
+        entropy[:] = actions.entropy
+        sums: Array = np.matmul(terms, weights[..., None])[..., 0]
+        weights *= weights.dtype.type(1.0 / minibatch.count)
+        np.copyto(free, 0.0, where=free > held)
+        free *= weights
+        d_outputs, d_log_std = actions.backward(np.negative(free, out=free), weights * -coefficients.entropy_coef)
+        slopes *= weights
+        slopes *= coefficients.value_coef
+        return self._network.backward(d_outputs, slopes, d_log_std), sums
 
 
-def masked_mean(values: Array, weights: Array, count: int) -> float:
-    """Return the sum of `values` (S, B) over rows of weight 1, shard by shard, divided by `count`."""
-    return float((values * weights).sum(axis=1).sum()) / count
-
-
-def normalized_advantages(advantages: Array, weights: Array, count: int) -> tuple[Array, float]:
-    """Return advantages (S, B) of mean 0 and deviation 1 (n - 1), and the deviation before; one row stays as it is."""
-    if count < 2:
-        return advantages, 0.0
-    shifted = (advantages - advantages.dtype.type(masked_mean(advantages, weights, count))) * weights
-    deviation = float(np.sqrt((shifted * shifted).sum(axis=1).sum() / (count - 1)))
-    shifted /= shifted.dtype.type(deviation + 1e-8)
-    return shifted, deviation
-
-
-def value_errors(values: Array, minibatch: Minibatch, limit: float | None) -> tuple[Array, Array]:
-    """Return the squared errors (S, B) of the value loss, and half their derivatives.
+def value_slopes(values: Array, minibatch: Minibatch, group: slice, limit: float | None, *, errors: Array) -> Array:
+    """Write the squared errors (S, B) of the value loss into `errors`, and return half their derivatives.
 
     With a `limit` the error is the greater one of the value and of the value held within `limit` of the old one, which
     where it is held has no derivative.
     """
-    returns = minibatch.returns.numpy()
+    returns = minibatch.returns[group]
     slopes = values - returns
-    errors = slopes * slopes
+    np.multiply(slopes, slopes, out=errors)
     if limit is None:
-        return errors, slopes
-    old_values = minibatch.old_values.numpy()
+        return slopes
+    old_values = minibatch.old_values[group]
     moves = values - old_values
     held_slopes = old_values + np.clip(moves, -limit, limit) - returns
     held_errors = held_slopes * held_slopes
     inside = np.abs(moves) <= limit
     slopes = np.where(held_errors > errors, np.where(inside, held_slopes, 0), slopes)
-    return np.maximum(errors, held_errors), slopes
+    np.maximum(errors, held_errors, out=errors)
+    return slopes

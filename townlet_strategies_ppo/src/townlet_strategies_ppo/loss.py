@@ -9,8 +9,12 @@ Legend: S shards, B rows of a shard.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+
+if TYPE_CHECKING:
+    from townlet_strategies_ppo.batch import Minibatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,52 +25,49 @@ class LossCoefficients:
     value_clip_range: float | None
     entropy_coef: float
     value_coef: float
-    normalize_advantages: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class LossTerms:
-    """The terms of a minibatch; scalars, but for `total` without gradient.
+class LossSums(NamedTuple):
+    """Sums over the present rows of a minibatch; numbers or tensors.
 
     Attributes:
-        total: policy + value_coef x value - entropy_coef x entropy.
-        policy: clipped surrogate loss.
-        value: half the mean squared value error.
-        entropy: mean entropy.
-        clip_fraction: share of present rows whose ratio left the clip range.
-        kl: mean(old - new log-probability).
-        kl_k3: mean(ratio - 1 - log ratio), at least 0 (Schulman 2020, "Approximating KL divergence").
+        policy: min(ratio x advantage, clipped ratio x advantage).
+        value: squared errors of the values.
+        entropy: entropy.
+        outside: 1 where the ratio left the clip range.
+        log_ratio: new - old log-probability.
+        excess: ratio - 1 - log ratio, at least 0 (Schulman 2020, "Approximating KL divergence", estimator k3).
     """
 
-    total: torch.Tensor
-    policy: torch.Tensor
-    value: torch.Tensor
-    entropy: torch.Tensor
-    clip_fraction: torch.Tensor
-    kl: torch.Tensor
-    kl_k3: torch.Tensor
+    policy: Any
+    value: Any
+    entropy: Any
+    outside: Any
+    log_ratio: Any
+    excess: Any
+
+    def loss(self, count: int, coefficients: LossCoefficients) -> Any:
+        """Return -policy + value_coef x value / 2 - entropy_coef x entropy, divided by `count`."""
+        value = 0.5 * coefficients.value_coef * self.value
+        return (value - self.policy - coefficients.entropy_coef * self.entropy) / count
+
+    def reported(self, minibatch: Minibatch, coefficients: LossCoefficients) -> list[Any]:
+        """Return what `update.REPORTED` names."""
+        count = minibatch.count
+        return [
+            self.loss(count, coefficients),
+            -self.policy / count,
+            0.5 * self.value / count,
+            self.entropy / count,
+            self.outside / count,
+            -self.log_ratio / count,
+            self.excess / count,
+            minibatch.deviation,
+            count,
+        ]
 
 
-def masked_mean(values: torch.Tensor, weights: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the sum of `values` (S, B) over rows of weight 1, shard by shard, divided by `count`."""
-    return (values * weights).sum(dim=1).sum() / count
-
-
-def normalized_advantages(
-    advantages: torch.Tensor, weights: torch.Tensor, count: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return advantages (S, B) of mean 0 and deviation 1 over the minibatch, and the deviation before.
-
-    The deviation has n - 1 in its denominator. A single row is returned as it is.
-    """
-    if count < 2:
-        return advantages, torch.zeros((), dtype=advantages.dtype, device=advantages.device)
-    shifted = (advantages - masked_mean(advantages, weights, count)) * weights
-    deviation = torch.sqrt((shifted * shifted).sum(dim=1).sum() / (count - 1))
-    return shifted / (deviation + 1e-8), deviation
-
-
-def ppo_loss(
+def ppo_terms(
     log_probs: torch.Tensor,
     entropies: torch.Tensor,
     values: torch.Tensor,
@@ -76,10 +77,9 @@ def ppo_loss(
     advantages: torch.Tensor,
     returns: torch.Tensor,
     weights: torch.Tensor,
-    count: int,
     coefficients: LossCoefficients,
-) -> LossTerms:
-    """Return the loss of a minibatch.
+) -> LossSums:
+    """Return the sums of some shards of a minibatch, scalars; policy, value and entropy have gradients.
 
     Args:
         log_probs: (S, B) under the network as it is.
@@ -90,30 +90,23 @@ def ppo_loss(
         advantages: (S, B).
         returns: (S, B), the value targets.
         weights: (S, B), 1 for present rows and 0 for the others.
-        count: number of present rows in the minibatch, of all shards.
         coefficients: weights of the terms.
     """
+
+    def total(terms: torch.Tensor) -> torch.Tensor:
+        return (terms * weights).sum(dim=1).sum()
+
     log_ratio = (log_probs - old_log_probs) * weights
     ratio = torch.exp(log_ratio)
     clip = coefficients.clip_range
     clipped = torch.clamp(ratio, 1.0 - clip, 1.0 + clip)
-    policy = -masked_mean(torch.min(ratio * advantages, clipped * advantages), weights, count)
     error = (values - returns) ** 2
     if coefficients.value_clip_range is not None:
         limit = coefficients.value_clip_range
         moved = old_values + torch.clamp(values - old_values, -limit, limit)
         error = torch.max(error, (moved - returns) ** 2)
-    value = 0.5 * masked_mean(error, weights, count)
-    entropy = masked_mean(entropies, weights, count)
-    total = policy + coefficients.value_coef * value - coefficients.entropy_coef * entropy
+    policy = total(torch.min(ratio * advantages, clipped * advantages))
     with torch.no_grad():
         outside = ((ratio - 1.0).abs() > clip).to(ratio.dtype)
-        return LossTerms(
-            total=total,
-            policy=policy.detach(),
-            value=value.detach(),
-            entropy=entropy.detach(),
-            clip_fraction=masked_mean(outside, weights, count),
-            kl=-masked_mean(log_ratio, weights, count),
-            kl_k3=masked_mean(ratio - 1.0 - log_ratio, weights, count),
-        )
+        rest = total(outside), total(log_ratio), total(ratio - 1.0 - log_ratio)
+    return LossSums(policy, total(error), total(entropies), *rest)

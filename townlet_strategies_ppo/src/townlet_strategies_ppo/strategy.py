@@ -6,6 +6,7 @@ Legend: T steps, N worlds, A agents per world, S shards.
 from __future__ import annotations
 
 import warnings
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,16 +18,16 @@ from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO, flatten_record
 from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, RunWarning
 from townlet_core.policy.beginning import EARLIER_STAGE, chosen_spec, spec_of_settings
-from townlet_core.policy.inputs import prepare
 from townlet_core.torch.device import limited_threads, resolve_device
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
 from townlet_strategies_ppo.best import Evaluations, best_policy
-from townlet_strategies_ppo.experience import RECORD_FILE, open_experience
+from townlet_strategies_ppo.data_modes import open_experience
+from townlet_strategies_ppo.experience import RECORD_FILE
 from townlet_strategies_ppo.learner import Learner
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.telemetry import telemetry_record
-from townlet_strategies_ppo.update import UpdateMetrics, update
+from townlet_strategies_ppo.update import UpdateMetrics, make_gradient, update
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,9 @@ class PPOStrategy:
         section = context.config.strategies.get(name, {})
         settings = settings_from(PPOSettings, section, options, path=f"strategies.{name}")
         with limited_threads(context.num_threads), open_experience(context, settings) as experience:
-            return _Run(context, settings, experience).train()
+            run = _Run(context, settings, experience)
+            with closing(run.gradient):
+                return run.train()
 
 
 class _Run:
@@ -72,13 +75,18 @@ class _Run:
         keep = context.config.training.keep_checkpoints
         self.checkpoints = None if context.run is None else context.run.checkpoints(keep)
         self.loaded = self._newest_checkpoint() if context.resume else None
+        if self.loaded is not None:
+            experience.require_same(self.loaded.files, where=str(self.loaded.path))
         spec = chosen_spec(
             spec_of_settings(experience.observation_spaces, experience.action_space, settings),
             settings,
             checkpoint=self.loaded,
             continuation=context.continuation,
             initial=context.initial_policy,
+            shown_by=experience.shown_by,
         )
+        if settings.data_mode == "replay" and context.config.training.evaluate_every:
+            self.evaluations.require_fit(spec)
         self.evaluations.require_fit(spec)
         self.learner = Learner(
             spec,
@@ -90,6 +98,7 @@ class _Run:
             device=self.device,
             initial=context.initial_policy if self.loaded is None else None,
         )
+        self.gradient = make_gradient(self.learner.network)
 
     def train(self) -> PPOTrainingResultDTO:
         """Make updates until the steps are made, and return the result."""
@@ -135,9 +144,12 @@ class _Run:
         """Go on from an earlier stage: all of its state, but the weights of `initial_policy` where one is given."""
         self._restore(files, where=EARLIER_STAGE)
         self.record = None
+        state = self.learner.state
+        if state.replay_place:
+            state.replay_pass, state.replay_place = state.replay_pass + 1, 0  # of another dataset, it may be
         if self.context.initial_policy is not None:
             self.learner.take_policy(self.context.initial_policy)
-        done, total = self.learner.state.agent_steps, self.settings.total_steps
+        done, total = state.agent_steps, self.settings.total_steps
         if done >= total:
             raise ConfigError(
                 f"total_steps is {total:,}, and {EARLIER_STAGE} has made {done:,} of them already: "
@@ -152,9 +164,9 @@ class _Run:
         self.experience.start(self.learner, files, where=where)
 
     def _cycle(self) -> int:
-        """The training cycle: that of the schedule in an anneal, else the number of updates made."""
+        """The training cycle: that of the schedule in an anneal, else as the source of experience counts."""
         anneal = self.context.anneal_context
-        return self.learner.state.update if anneal is None else anneal.cycle
+        return self.experience.cycle if anneal is None else anneal.cycle
 
     def _update(self) -> PPOTelemetry:
         """Collect experience, learn from it, and return what happened."""
@@ -168,17 +180,23 @@ class _Run:
             "lr": settings.learning_rate * (1.0 - progress if settings.learning_rate_schedule == "linear" else 1.0),
             "clip_range": settings.clip_range * (1.0 - progress if settings.clip_range_schedule == "linear" else 1.0),
         }
-        advantages = self._advantages(buffer)
+        advantages = self._advantages(experience)
         metrics = self._learn(buffer, advantages, rates)
         learner.publish()
         learner.see_observations(buffer)
         self._count(experience.statistics, metrics)
         return self._describe(experience, advantages, metrics, begin=begin, rates=rates, cycle=cycle)
 
-    def _advantages(self, buffer: RolloutBuffer) -> Array:
+    def _advantages(self, experience: Experience) -> Array:
+        buffer = experience.buffer
         rewards = buffer.rewards
         if self.learner.rewards is not None:
-            self.learner.rewards.see(buffer, gamma=self.settings.gamma, worlds_per_shard=self.worlds_per_shard)
+            self.learner.rewards.see(
+                buffer,
+                gamma=self.settings.gamma,
+                worlds_per_shard=self.worlds_per_shard,
+                is_recorded=experience.is_recorded,
+            )
             rewards = self.learner.rewards.scaled(rewards)
         if self.settings.reward_clip is not None:
             rewards = np.clip(rewards, -self.settings.reward_clip, self.settings.reward_clip)
@@ -196,8 +214,14 @@ class _Run:
 
     def _learn(self, buffer: RolloutBuffer, advantages: Array, rates: dict[str, float]) -> UpdateMetrics:
         learner = self.learner
-        inputs = prepare(learner.network.spec.observation_spaces, buffer.observations, learner.normalizer)
-        batch = RolloutBatch(buffer, inputs, advantages, worlds_per_shard=self.worlds_per_shard, device=self.device)
+        batch = RolloutBatch(
+            buffer,
+            advantages,
+            learner.network.spec.observation_spaces,
+            learner.normalizer,
+            worlds_per_shard=self.worlds_per_shard,
+            normalize_advantages=self.settings.normalize_advantages,
+        )
         keys = randomness.key(
             self.context.seed,
             "minibatches",
@@ -207,7 +231,7 @@ class _Run:
             np.arange(self.num_shards),
         )
         return update(
-            learner.network,
+            self.gradient,
             learner.optimizer,
             batch,
             self.settings,
@@ -222,6 +246,7 @@ class _Run:
         state.agent_steps += statistics.agent_steps
         state.optimizer_steps += len(metrics.columns["count"])
         state.episodes += len(statistics.episode_returns)
+        self.experience.advance()
 
     def _describe(
         self,
@@ -241,9 +266,13 @@ class _Run:
             advantages,
             statistics,
             metrics,
+            feature_names=self.experience.feature_names,
             anneal=self.context.anneal_context,
             counters={
                 **rates,
+                **self.experience.baseline.model_dump(),
+                "data_mode": self.settings.data_mode,
+                "rollout_ticks": 0 if experience.is_recorded else self.settings.num_steps,
                 "cycle_id": cycle,
                 "epoch": state.update,
                 "steps": state.optimizer_steps,

@@ -33,13 +33,17 @@ METRICS = (*REPORTED, "grad_norm")
 
 
 class Gradient(Protocol):
-    """Differentiates the loss of a minibatch."""
+    """Differentiates the loss of minibatches."""
 
-    def __call__(self, minibatch: Minibatch) -> tuple[Any, Any]:
+    def __call__(self, batch: RolloutBatch, minibatch: Minibatch, coefficients: LossCoefficients) -> tuple[Any, Any]:
         """Return d loss / d parameters (P,), and the numbers that `REPORTED` names, (9,).
 
         Both are of the library whose Adam makes the steps: NumPy's on the CPU in closed form, else torch's.
         """
+        ...
+
+    def close(self) -> None:
+        """Release what is held."""
         ...
 
 
@@ -66,7 +70,7 @@ class UpdateMetrics:
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is reported by name, when the update is over
 def update(
-    network: TorchNetwork,
+    differentiate: Gradient,
     optimizer: Adam | NumpyAdam,
     batch: RolloutBatch,
     settings: PPOSettings,
@@ -75,10 +79,10 @@ def update(
     clip_range: float,
     epoch_keys: randomness.Keys,
 ) -> UpdateMetrics:
-    """Change the network's parameters in place.
+    """Change the parameters of a network in place.
 
     Args:
-        network: what learns.
+        differentiate: its gradient.
         optimizer: its Adam.
         batch: the rollout.
         settings: the settings of PPO.
@@ -89,14 +93,7 @@ def update(
     Raises:
         DataError: the loss or the gradient is not finite.
     """
-    coefficients = LossCoefficients(
-        clip_range,
-        settings.value_clip_range,
-        settings.entropy_coef,
-        settings.value_coef,
-        settings.normalize_advantages,
-    )
-    differentiate: Gradient = gradient_path(network)(network, batch.num_shards, coefficients)
+    coefficients = LossCoefficients(clip_range, settings.value_clip_range, settings.entropy_coef, settings.value_coef)
     is_host = isinstance(optimizer, NumpyAdam)
     clip: Callable[[Any, float | None], Any] = clip_norm if is_host else clip_global_norm
     rows: list[Any] = []
@@ -106,7 +103,7 @@ def update(
     for epoch in range(settings.num_epochs):
         first = len(rows)
         for minibatch in batch.minibatches(epoch_keys[epoch], settings.num_minibatches):
-            gradient, row = differentiate(minibatch)
+            gradient, row = differentiate(batch, minibatch, coefficients)
             norms.append(clip(gradient, settings.max_grad_norm))
             rows.append(row)
             optimizer.step(gradient, learning_rate=learning_rate)
@@ -121,16 +118,19 @@ def update(
     return UpdateMetrics(columns, epoch + 1, first, stop_reason)
 
 
-def gradient_path(network: TorchNetwork) -> type[ClosedFormGradient | AutogradGradient]:
-    """Return how this network is differentiated: the spec decides, and that the closed form runs on the CPU."""
-    if network.parameters.device.type == "cpu" and has_closed_form(network.spec):
-        return ClosedFormGradient
-    return AutogradGradient
+def is_closed_form(network: TorchNetwork) -> bool:
+    """Return whether this network is differentiated in closed form: the spec decides, and that it is on the CPU."""
+    return network.parameters.device.type == "cpu" and has_closed_form(network.spec)
+
+
+def make_gradient(network: TorchNetwork, *, num_threads: int = 1) -> Gradient:
+    """Return what differentiates this network."""
+    return ClosedFormGradient(network, num_threads) if is_closed_form(network) else AutogradGradient(network)
 
 
 def make_optimizer(network: TorchNetwork, *, epsilon: float) -> Adam | NumpyAdam:
     """Return the Adam that takes the network's kind of gradients."""
-    if gradient_path(network) is ClosedFormGradient:
+    if is_closed_form(network):
         return NumpyAdam(network.parameters.numpy(), epsilon=epsilon)
     return Adam(network.parameters, epsilon=epsilon)
 

@@ -8,13 +8,13 @@ Legend: S shards, B rows of a shard, F features, K outputs of the actor, P param
 
 from __future__ import annotations
 
-from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from townlet_core.arrays import aligned_empty
 from townlet_core.policy.network import Layers
+from townlet_core.policy.scratch import Scratch
 from townlet_core.policy.weights import layout
 
 if TYPE_CHECKING:
@@ -33,36 +33,28 @@ def has_closed_form(spec: PolicySpec) -> bool:
 class ClosedFormNetwork:
     """Forward and backward pass over one flat parameter vector, one product per shard.
 
+    Its memory is used again for every pass: what `forward` and `backward` return holds until the next call of either.
+
     Args:
         spec: a network that `has_closed_form`.
         encoder: its encoder.
         flat: (P,) the parameters; read at every pass, never written.
-        num_shards: S.
+        num_shards: S at most.
         critic: False leaves the critic out: values are zeros, and its gradient too.
-        reuse: take the same memory for every pass. It begins at multiples of 64 bytes, so that products have the same
-            last bits in every process; what `forward` and `backward` return holds until the next call of either.
     """
 
     def __init__(
-        self,
-        spec: PolicySpec,
-        encoder: Encoder,
-        flat: Array,
-        *,
-        num_shards: int,
-        critic: bool = True,
-        reuse: bool = False,
+        self, spec: PolicySpec, encoder: Encoder, flat: Array, *, num_shards: int, critic: bool = True
     ) -> None:
         shape = layout(spec, encoder)
         self.layers = Layers.of(spec, shape.views(flat))
+        self.scratch = Scratch()
         self._tanh = spec.activation == "tanh"
-        self._has_critic, self._reuse = critic, reuse
-        self._memory: dict[tuple[str, int], Array] = {}
-        self._views: dict[tuple[str, int, tuple[int, ...]], Array] = {}
-        memory = aligned_empty if reuse else np.empty
-        self._by_shard = memory(num_shards * shape.size, dtype=flat.dtype).reshape(num_shards, shape.size)
+        self._has_critic = critic
+        self._by_shard = self.scratch.array("gradients", (num_shards, shape.size), flat.dtype)
         self._by_shard.fill(0)
-        self._gradients = Layers.of(spec, shape.views(self._by_shard))
+        self._gradients = [Layers.of(spec, shape.views(self._by_shard[:count])) for count in range(1, num_shards + 1)]
+        self._ones: dict[int, Array] = {}
         self._shared: Trace = []
         self._actor: Trace = []
         self._critic: Trace = []
@@ -77,40 +69,35 @@ class ClosedFormNetwork:
         return self._actor.pop(), self._critic.pop()[..., 0]
 
     def backward(self, actor: Array, values: Array, log_std: Array | None = None) -> Array:
-        """Return d loss / d parameters (P,), the shards' gradients summed in shard order.
+        """Return d loss / d parameters of each shard, (S, P).
 
         Args:
             actor: (S, B, K) d loss / d actor outputs.
             values: (S, B) d loss / d values.
             log_std: (S, K) d loss / d log_std by shard, for a Gaussian.
         """
-        has_shared = bool(self.layers.shared)
-        below = self._descend("actor", self.layers.actor, self._gradients.actor, self._actor, actor, go_on=has_shared)
+        has_shared, num_shards = bool(self.layers.shared), len(actor)
+        gradients = self._gradients[num_shards - 1]
+        below = self._descend("actor", self.layers.actor, gradients.actor, self._actor, actor, go_on=has_shared)
         if self._has_critic:
             other = self._descend(
-                "critic", self.layers.critic, self._gradients.critic, self._critic, values[..., None], go_on=has_shared
+                "critic", self.layers.critic, gradients.critic, self._critic, values[..., None], go_on=has_shared
             )
             if has_shared:
                 below += other
         if has_shared:
             below *= self._slope("shared", len(self.layers.shared), self._shared[-1])
-            self._descend("shared", self.layers.shared, self._gradients.shared, self._shared[:-1], below, go_on=False)
+            self._descend("shared", self.layers.shared, gradients.shared, self._shared[:-1], below, go_on=False)
         if log_std is not None:
-            self._gradients.log_std[:] = log_std
-        if self._reuse and len(self._by_shard) == 1:
-            first: Array = self._by_shard[0]
-            return first
-        total: Array = self._by_shard[0].copy()
-        for shard in self._by_shard[1:]:
-            total += shard
-        return total
+            gradients.log_std[:] = log_std
+        return self._by_shard[:num_shards]
 
     def _hidden(self, stack: str, layers: tuple[tuple[Array, Array], ...], inputs: Array) -> Trace:
         """Return the inputs and what each layer makes of them; the last one of actor and critic is not activated."""
         trace = [inputs]
         is_bare = stack != "shared"
         for index, (weight, bias) in enumerate(layers):
-            hidden = self._array(stack, index, (*inputs.shape[:2], weight.shape[1]), inputs.dtype)
+            hidden = self.scratch.array(f"{stack} {index}", (*inputs.shape[:2], weight.shape[1]), inputs.dtype)
             np.matmul(trace[-1], weight, out=hidden)
             hidden += bias
             if is_bare and index + 1 == len(layers):
@@ -136,40 +123,27 @@ class ClosedFormNetwork:
         for index in range(len(layers) - 1, -1, -1):
             inputs, (weight, bias) = trace[index], gradients[index]
             np.matmul(inputs.transpose(0, 2, 1), outputs, out=weight)
-            np.matmul(self._ones(outputs), outputs, out=bias[:, None])
+            np.matmul(self._row_of_ones(outputs), outputs, out=bias[:, None])
             if index > 0 or go_on:
-                below = self._array(f"{stack} below", index, inputs.shape, inputs.dtype)
+                below = self.scratch.array(f"{stack} below {index}", inputs.shape, inputs.dtype)
                 outputs = np.matmul(outputs, layers[index][0].T, out=below)
             if index > 0:
                 outputs *= self._slope(stack, index, inputs)
         return outputs
 
-    def _ones(self, outputs: Array) -> Array:
+    def _row_of_ones(self, outputs: Array) -> Array:
         """Return (1, 1, B) ones: a product with them adds rows up several times faster than a reduction does."""
         count = outputs.shape[1]
-        ones = self._views.get(("ones", 0, (count,)))
+        ones = self._ones.get(count)
         if ones is None:
-            ones = aligned_empty(count, outputs.dtype).reshape(1, 1, count)
+            ones = self._ones[count] = aligned_empty(count, outputs.dtype).reshape(1, 1, count)
             ones.fill(1)
-            self._views["ones", 0, (count,)] = ones
         return ones
 
     def _slope(self, stack: str, index: int, activated: Array) -> Array:
         """Return the activation's derivative where it gave `activated`."""
         if self._tanh:
-            slope = self._array(f"{stack} slope", index, activated.shape, activated.dtype)
+            slope = self.scratch.array(f"{stack} slope {index}", activated.shape, activated.dtype)
             np.multiply(activated, activated, out=slope)
             return np.subtract(1, slope, out=slope)
         return np.asarray(activated > 0, dtype=activated.dtype)
-
-    def _array(self, name: str, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return an uninitialised array, by name and place the same memory for every shape where memory is reused."""
-        if not self._reuse:
-            return np.empty(shape, dtype)
-        view = self._views.get((name, index, shape))
-        if view is None:
-            memory = self._memory.get((name, index))
-            if memory is None or memory.size < prod(shape):
-                memory = self._memory[name, index] = aligned_empty(prod(shape), dtype)
-            view = self._views[name, index, shape] = memory[: prod(shape)].reshape(shape)
-        return view

@@ -106,14 +106,14 @@ def prepare_into(space: spaces.Space[Any], values: Array, moments: Moments | Non
     rows = values.reshape(len(values), -1)
     if isinstance(space, spaces.Box) and (moments is None or moments.count == 0):
         if np.issubdtype(space.dtype, np.unsignedinteger):
-            np.multiply(rows, _scale(space), out=out, dtype=np.float32, casting="same_kind")
+            np.multiply(rows, unsigned_scale(space), out=out, dtype=np.float32, casting="same_kind")
         else:
             np.copyto(out, rows, casting="same_kind")
     else:
         np.copyto(out, _prepared(space, values, moments).reshape(out.shape))
 
 
-def _scale(space: spaces.Box) -> np.float32:
+def unsigned_scale(space: spaces.Box) -> np.float32:
     """Return what an unsigned integer is multiplied with."""
     high = float(space.high.max()) if prod(space.shape) else 1.0
     return np.float32(1.0 / max(high, 1.0))
@@ -131,7 +131,7 @@ def _prepared(space: spaces.Space[Any], values: Array, moments: Moments | None) 
         scaled = (values - moments.mean) * scale
         return np.clip(scaled, -NORMALIZED_LIMIT, NORMALIZED_LIMIT).astype(np.float32)
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.unsignedinteger):
-        return values.astype(np.float32) * _scale(space)
+        return values.astype(np.float32) * unsigned_scale(space)
     return values.astype(np.float32, copy=False)
 
 

@@ -1,7 +1,7 @@
 """The network in torch: the forward pass of `policy.network` over one flat parameter vector.
 
 For each minibatch every shard gets its own (stride-free) copy of the weights as leaves, so that autograd returns one
-gradient per shard; they are summed in shard order. Products are made per shard and never mix shards, so a shard's bytes
+gradient per shard; they are added in shard order. Products are made per shard and never mix shards, so a shard's bytes
 are the same in any stack of two and more, as long as its rows are a multiple of 4: the kernels' last bits depend on an
 operand's address modulo 16. A stack of one takes other kernels (a product with one output differs), so a process that
 holds one of several shards has to stack it with a second.
@@ -94,11 +94,7 @@ class TorchNetwork:
             layers.log_std,
         )
 
-    def gradient(self, loss: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return d loss / d parameters (P,), the shards' gradients summed in shard order."""
+    def shard_gradients(self, loss: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return d loss / d parameters of each shard, (S, P); whoever adds them does it in the order of the shards."""
         gradients: Any = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, materialize_grads=True)
-        stacked = torch.cat([gradient.reshape(gradient.shape[0], -1) for gradient in gradients], dim=1)
-        total = stacked[0]
-        for shard in range(1, stacked.shape[0]):
-            total = total + stacked[shard]
-        return total
+        return torch.cat([gradient.reshape(gradient.shape[0], -1) for gradient in gradients], dim=1)
