@@ -82,6 +82,8 @@ def test_another_environment_goes_on_from_a_snapshot_to_the_byte(make, kind) -> 
         shown = play(whole, shown, last, first)[1]
         kept = whole.snapshot()
         before = {name: array.tobytes() for name, array in kept.items()}
+        for world, age in enumerate(kept["ages"]):
+            assert not kept["actions"][: len(kept["actions"]) - age, world].any(), "actions of an earlier episode"
         other.reset(5)
         again = other.restore(kept)
         assert {n: a.tobytes() for n, a in again.observations.items()} == {

@@ -43,10 +43,6 @@ class ActionLog:
         self._dtype = _stored_dtype(action_space)
         row_bytes = max(1, int(np.prod(self._shape)) * self._dtype.itemsize)
         self._most_rows = max(2, most_bytes // row_bytes)
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything."""
         self.begin_with(np.empty((0, *self._shape), self._dtype))
 
     def begin_with(self, actions: Array) -> None:

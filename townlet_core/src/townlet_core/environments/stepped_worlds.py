@@ -45,7 +45,6 @@ class SteppedWorlds(VectorEnvironment):
             self.close()
             raise
         self._seeds = each, indices
-        self._log.clear()
         self._steps = self._step_views(is_masked=is_masked)
         return self._steps[0]
 
