@@ -62,15 +62,16 @@ def go(path: Path, *, resume: bool = False, stop_after: int | None = None, **fie
         return PPOStrategy().run(replace(made, run=run, telemetry=telemetry, trackers=trackers, resume=resume, **stop))
 
 
-def town_context(path: Path | None, *, num_worlds: int = 4, **settings: Any) -> TrainingContext:
+def town_context(
+    path: Path | None, *, num_worlds: int = 4, training: dict[str, Any] | None = None, **settings: Any
+) -> TrainingContext:
     fixed = {"num_steps": 11, "num_epochs": 2, "hidden": (8,), "gamma": 0.98, "total_steps": UPDATES * 11 * 4 * 2}
-    training = {"checkpoint_every": 2}
     return context_for(
         path,
         name="town",
         num_worlds=num_worlds,
         worlds_per_shard=2,
-        training=training,
+        training={"checkpoint_every": 2} | (training or {}),
         settings=fixed | settings,
         **TOWN,
     )
