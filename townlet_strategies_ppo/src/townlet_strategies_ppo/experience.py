@@ -1,4 +1,4 @@
-"""Where experience comes from: rollouts of the policy that learns.
+"""Where experience comes from, and the first such source: rollouts of the policy that learns.
 
 Legend: T steps, N worlds, A agents per world.
 """
@@ -6,26 +6,24 @@ Legend: T steps, N worlds, A agents per world.
 from __future__ import annotations
 
 import warnings
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from townlet_core import randomness
+from townlet_core.dto.ppo import BaselineFields
 from townlet_core.errors import CheckpointError, DataError, EpisodesLostError, RunWarning
 from townlet_strategies_ppo.running_episodes import ROLLOUT_FILE, restore_rollout, rollout_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from gymnasium import spaces
 
-    from townlet_core.context import TrainingContext
     from townlet_core.environments.vector import VectorEnvironment
     from townlet_core.services.buffer import RolloutBuffer
     from townlet_core.services.capture import RolloutCaptureService
     from townlet_core.services.rollout import Rollout, RolloutStatistics
     from townlet_strategies_ppo.learner import Learner
-    from townlet_strategies_ppo.settings import PPOSettings
 
 RECORD_FILE = "telemetry.json"
 """File of a checkpoint: the record of the last update; a checkpoint that was saved before the first one has none."""
@@ -38,28 +36,53 @@ class Experience:
     Attributes:
         buffer: T steps of N x A agents; its arrays are filled again for the next update.
         statistics: what they amounted to.
+        is_recorded: it is from a dataset, and nobody acted.
     """
 
     buffer: RolloutBuffer
     statistics: RolloutStatistics
+    is_recorded: bool = False
 
 
 class ExperienceSource(Protocol):
     """Gives every update what it learns from.
 
     Attributes:
-        environment_name: of the environment that it is from.
+        environment_name: of the environment that it is from; empty if unknown.
+        shown_by: what has the spaces, in a message.
         observation_spaces: flattened name -> leaf space of one agent.
         action_space: the action space of one agent.
+        feature_names: observation name -> what its entries are called, where somebody has named them.
         shape: (N, A).
         exact: whether the same seed gives the same bytes.
+        baseline: aggregates of the dataset; None in all fields where there is none.
     """
 
     environment_name: str
+    shown_by: str
     observation_spaces: Mapping[str, spaces.Space[Any]]
     action_space: spaces.Space[Any]
+    feature_names: Mapping[str, tuple[str, ...]]
     shape: tuple[int, int]
     exact: bool
+    baseline: BaselineFields
+
+    @property
+    def cycle(self) -> int:
+        """Number of the training cycle that the next update belongs to, from 0, where no schedule says it."""
+        ...
+
+    def require_same(self, files: Mapping[str, bytes], *, where: str) -> None:
+        """Check that a checkpoint of this run learned from the same source.
+
+        Args:
+            files: those of the checkpoint.
+            where: its name.
+
+        Raises:
+            CheckpointError: it did not.
+        """
+        ...
 
     def start(self, learner: Learner, files: Mapping[str, bytes], *, where: str) -> None:
         """Begin, or go on from where a checkpoint was saved.
@@ -86,20 +109,20 @@ class ExperienceSource(Protocol):
         """
         ...
 
+    def advance(self) -> None:
+        """Be told that an update has learned from what `collect` returned last."""
+        ...
+
     def files(self) -> dict[str, bytes]:
         """Return the files of a checkpoint from which `start` goes on; none before it was called."""
         ...
 
 
-@contextmanager
-def open_experience(context: TrainingContext, settings: PPOSettings) -> Iterator[ExperienceSource]:
-    """Give the source that `settings` ask for, and close what it holds."""
-    with closing(context.resolver.environment(context.config.environment)) as environment:
-        yield LiveExperience(environment, context.services.rollout, num_steps=settings.num_steps, seed=context.seed)
-
-
 class LiveExperience:
     """The policy's own rollouts.
+
+    Attributes:
+        buffer: what they are written to; None until `start`.
 
     Args:
         environment: where it acts; who made this closes it.
@@ -108,17 +131,30 @@ class LiveExperience:
         seed: of the episodes and of action noise.
     """
 
+    shown_by = "the environment"
+
     def __init__(
         self, environment: VectorEnvironment, service: RolloutCaptureService, *, num_steps: int, seed: int
     ) -> None:
         self.environment_name, self.exact = environment.name, environment.exact
         self.observation_spaces, self.action_space = environment.observation_spaces, environment.action_space
+        self.feature_names = environment.feature_names
         self.shape = (environment.num_worlds, environment.num_agents)
+        self.baseline = BaselineFields()
+        self.buffer: RolloutBuffer | None = None
         self._environment = environment
         self._service, self._num_steps, self._seed = service, num_steps, seed
         self._learner: Learner | None = None
         self._rollout: Rollout | None = None
-        self._buffer: RolloutBuffer | None = None
+
+    @property
+    def cycle(self) -> int:
+        """Updates made."""
+        assert self._learner is not None
+        return self._learner.state.update
+
+    def require_same(self, files: Mapping[str, bytes], *, where: str) -> None:
+        """Take any checkpoint: an environment is part of the run's configuration."""
 
     def start(self, learner: Learner, files: Mapping[str, bytes], *, where: str) -> None:
         """Begin to act, in the middle of the episodes that a checkpoint has, else in new ones; counters say which."""
@@ -135,7 +171,7 @@ class LiveExperience:
             except DataError as error:
                 raise CheckpointError(f"{where}: {ROLLOUT_FILE}: {error}") from error
         self._learner, self._rollout = learner, rollout
-        self._buffer = self._service.allocate(rollout, self._num_steps)
+        self.buffer = self._service.allocate(rollout, self._num_steps)
 
     def _new_rollout(self, learner: Learner) -> Rollout:
         seeds = self._episode_seed(learner.state.num_resumes)
@@ -150,9 +186,12 @@ class LiveExperience:
     def collect(self, cycle: int) -> Experience:
         """Return the next T steps; see `ExperienceSource.collect`."""
         assert self._rollout is not None
-        assert self._buffer is not None
+        assert self.buffer is not None
         self._environment.begin_cycle(cycle)
-        return Experience(self._buffer, self._rollout.fill(self._buffer))
+        return Experience(self.buffer, self._rollout.fill(self.buffer))
+
+    def advance(self) -> None:
+        """Do nothing: the environment has gone on already."""
 
     def files(self) -> dict[str, bytes]:
         """Return the running episodes, where the environment can tell."""

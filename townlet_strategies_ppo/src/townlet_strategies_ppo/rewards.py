@@ -43,15 +43,18 @@ class RewardScale:
         """Return statistics that have seen nothing."""
         return cls(Moments.empty(()), np.zeros((num_worlds, num_agents)))
 
-    def see(self, buffer: RolloutBuffer, *, gamma: float, worlds_per_shard: int) -> None:
-        """Take up a rollout."""
+    def see(self, buffer: RolloutBuffer, *, gamma: float, worlds_per_shard: int, is_recorded: bool = False) -> None:
+        """Take up a rollout, or recorded rows, whose lanes begin anew: what is running goes on behind them."""
+        discounted = np.zeros_like(self.discounted) if is_recorded else self.discounted
         ended = buffer.terminations | buffer.truncations
         returns = np.empty(buffer.rewards.shape)
         for step in range(len(returns)):
             present = buffer.agent_mask[step]
-            self.discounted = np.where(present, gamma * self.discounted + buffer.rewards[step], self.discounted)
-            returns[step] = self.discounted
-            self.discounted = np.where(ended[step], 0.0, self.discounted)
+            discounted = np.where(present, gamma * discounted + buffer.rewards[step], discounted)
+            returns[step] = discounted
+            discounted = np.where(ended[step], 0.0, discounted)
+        if not is_recorded:
+            self.discounted = discounted
         for first in range(0, buffer.rewards.shape[1], worlds_per_shard):
             shard = slice(first, first + worlds_per_shard)
             self.moments = self.moments.merged(returns[:, shard][buffer.agent_mask[:, shard]])

@@ -5,7 +5,8 @@ Defaults are those with which CartPole-v1 is solved from 10 seeds of 10 (`docs/e
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,11 +16,28 @@ from townlet_core.config.network import NetworkSettings
 class PPOSettings(NetworkSettings):
     """The section `strategies.ppo`. Names are the field's standard terms (Schulman et al. 2017)."""
 
+    data_mode: Literal["rollout", "replay", "mixed"] = Field(
+        default="rollout",
+        description="What is learned from: rollout (what the policy does in the environment), replay (a dataset, "
+        "without an environment), or mixed (in turns one pass over the dataset and one rollout).",
+    )
+    dataset: Path | None = Field(
+        default=None,
+        description="Recorded episodes for replay and mixed: the directory of a dataset, or a manifest or capture "
+        "directory of the earlier format, which is imported into the run's directory first.",
+    )
+    allow_scripts: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
+        default=(),
+        max_length=1_000,
+        description="Scripts whose recorded rows may be learned from, by the name that the dataset gives them; others "
+        "are refused, because a script has no probabilities that a policy's could be compared with.",
+    )
     total_steps: int = Field(
         default=100_000,
         ge=1,
         le=10**13,
-        description="Agent-steps to train for; the last update is finished, so a few more may be made. [agent-steps]",
+        description="Agent-steps to learn from, recorded ones included; the last update is finished, so there may be a "
+        "few more. [agent-steps]",
     )
     num_steps: int = Field(
         default=64, ge=1, le=1_000_000, description="Steps of each world between two updates. [steps]"

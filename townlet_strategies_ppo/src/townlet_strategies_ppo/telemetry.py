@@ -13,6 +13,8 @@ from townlet_core.dto.ppo import AnnealFields, PPOTelemetry, TownFields
 from townlet_strategies_ppo.advantages import explained_variance
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from townlet_core.arrays import Array
     from townlet_core.context import AnnealContext
     from townlet_core.services.buffer import RolloutBuffer
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 LOSS_FLOOR = 1e-3
 CHAT_QUALITY_SUM = "chat_quality_sum"
+CONFLICT_PREFIX = "rivalry"
 
 
 def telemetry_record(
@@ -29,6 +32,7 @@ def telemetry_record(
     statistics: RolloutStatistics,
     metrics: UpdateMetrics,
     *,
+    feature_names: Mapping[str, tuple[str, ...]],
     anneal: AnnealContext | None,
     counters: dict[str, Any],
 ) -> PPOTelemetry:
@@ -39,6 +43,7 @@ def telemetry_record(
         advantages: (T, N, A), before normalisation.
         statistics: what happened in the rollout.
         metrics: what the minibatches reported.
+        feature_names: observation name -> what its entries are called.
         anneal: where in a schedule this run stands, if it is part of one.
         counters: the fields that the caller knows: counts of the run, rates, durations, digest.
     """
@@ -71,12 +76,12 @@ def telemetry_record(
         batch_entropy_std=float(entropies.std()),
         reward_advantage_corr=correlation(buffer.rewards[present], advantages[present]),
         explained_variance=explained_variance(buffer.values[present], (advantages + buffer.values)[present]),
-        rollout_ticks=len(buffer.rewards),
         num_epochs_done=metrics.num_epochs,
         stop_reason=metrics.stop_reason,
         **_episode_fields(statistics),
         **town,
         environment=other,
+        conflict=conflict_averages(buffer, feature_names),
         **_anneal_fields(anneal, loss_total, town),
         **counters,
     )
@@ -90,6 +95,28 @@ def correlation(first: Array, second: Array) -> float:
         return 0.0
     covariance = float(((first - first.mean()) * (second - second.mean())).mean())
     return float(np.clip(covariance / scale, -1.0, 1.0))
+
+
+def conflict_averages(buffer: RolloutBuffer, feature_names: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
+    """Return what the agents saw of rivalry: `<feature>_mean_avg` and `<feature>_max_avg` of the features named so.
+
+    The first is the mean over all present rows. The second is the mean over the agents of all worlds, (N, A), of the
+    largest value that each saw; those who were never present do not count.
+
+    Args:
+        buffer: the rollout.
+        feature_names: observation name -> what its entries are called.
+    """
+    present = buffer.agent_mask
+    averages = {}
+    for name, features in feature_names.items():
+        for index, feature in enumerate(features):
+            if feature.startswith(CONFLICT_PREFIX):
+                seen = buffer.observations[name][..., index]
+                largest = np.where(present, seen, -np.inf).max(axis=0)[present.any(axis=0)]
+                averages[f"{feature}_mean_avg"] = float(seen[present].mean(dtype=np.float64))
+                averages[f"{feature}_max_avg"] = float(largest.mean(dtype=np.float64))
+    return averages
 
 
 def _episode_fields(statistics: RolloutStatistics) -> dict[str, Any]:

@@ -48,13 +48,15 @@ class TownFields(ResultBase):
 
 
 class BaselineFields(ResultBase):
-    """Aggregates of the recorded dataset that an update learned from; None for live rollouts."""
+    """Aggregates of the recorded dataset that a run learns from; None where it learns from rollouts only."""
 
-    baseline_sample_count: float | None = Field(default=None, description="Samples in the dataset.")
-    baseline_reward_mean: float | None = Field(default=None, description="Mean reward.")
-    baseline_reward_sum: float | None = Field(default=None, description="Sum of rewards.")
-    baseline_reward_sum_mean: float | None = Field(default=None, description="Mean of the samples' reward sums.")
-    baseline_log_prob_mean: float | None = Field(default=None, description="Mean recorded log-probability.")
+    baseline_sample_count: float | None = Field(default=None, description="Episodes that are learned from.")
+    baseline_reward_mean: float | None = Field(default=None, description="Mean of the episodes' mean rewards.")
+    baseline_reward_sum: float | None = Field(default=None, description="Sum of all rewards.")
+    baseline_reward_sum_mean: float | None = Field(default=None, description="Mean of the episodes' returns.")
+    baseline_log_prob_mean: float | None = Field(
+        default=None, description="Mean of the episodes' mean recorded log-probabilities."
+    )
 
 
 class EvaluationFields(ResultBase):
@@ -112,18 +114,32 @@ class PPOTelemetry(EvaluationFields, AnnealFields, TownFields, BaselineFields):
     explained_variance: float | None = Field(
         description="1 - var(returns - values) / var(returns); None when returns are constant."
     )
-    rollout_ticks: int = Field(ge=0, description="Steps of each world in the rollout.")
-    data_mode: Literal["rollout", "replay", "mixed"] = Field(
-        default="rollout", description="Where the samples came from."
+    rollout_ticks: int = Field(
+        ge=0, description="Steps of each world in the rollout; 0 where an update learned from recorded rows."
     )
-    cycle_id: int = Field(default=0, ge=0, description="Number of the training cycle.")
+    data_mode: Literal["rollout", "replay", "mixed"] = Field(
+        default="rollout",
+        description="Where the run's samples came from; in a mixed run, `rollout_ticks` tells which an update had.",
+    )
+    cycle_id: int = Field(
+        default=0,
+        ge=0,
+        description="Number of the training cycle, from 0: that of the schedule in an anneal; else the pass over the "
+        "dataset, or without one the updates made before.",
+    )
     num_epochs_done: int = Field(
         ge=0, description="Passes over the rollout; fewer than asked when the target KL was reached."
     )
     stop_reason: Literal["epochs", "target_kl"] = Field(description="Why the passes ended.")
-    agent_steps: int = Field(ge=0, description="Agent-steps of the whole run so far; reset steps are not counted.")
-    total_steps: int = Field(ge=0, description="Agent-steps that the run is to make.")
-    episodes: int = Field(ge=0, description="Episodes finished in this rollout (an agent's life each).")
+    agent_steps: int = Field(
+        ge=0,
+        description="Agent-steps that the whole run has learned from, recorded ones included; reset steps are not "
+        "counted.",
+    )
+    total_steps: int = Field(ge=0, description="Agent-steps that the run is to learn from.")
+    episodes: int = Field(
+        ge=0, description="Episodes finished in this rollout (an agent's life each); recorded ones do not count."
+    )
     episode_return_mean: float | None = Field(
         default=None, description="Over the episodes finished in this rollout; None without any."
     )

@@ -1,0 +1,159 @@
+"""What has to be true of a dataset before PPO learns from it, found in one pass over its rows; and its baseline.
+
+Legend: B rows, E accepted episodes.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from townlet_core.dto.ppo import BaselineFields
+from townlet_core.errors import DatasetError
+from townlet_core.policy.heads import ActionHead
+from townlet_core.replay.batches import BatchReader
+from townlet_core.services.run_dataset import action_places, require_columns, require_legal
+from townlet_core.spaces import describe_space, space_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from townlet_core.arrays import Array
+    from townlet_core.environments.vector import VectorEnvironment
+    from townlet_core.replay.dataset import Dataset
+    from townlet_core.replay.schema import Source
+
+ACTIONS, ACTION_MASK, BOOTSTRAP = "actions", "action_mask", "bootstrap_values"
+NUMBERS = ("rewards", "log_probs", "values")
+_ROWS_AT_ONCE = 65_536
+
+
+def survey(dataset: Dataset, *, allow_scripts: Collection[str]) -> BaselineFields:
+    """Check the accepted episodes of `dataset`, and return what they come to; memory does not grow with the rows.
+
+    Args:
+        dataset: the recorded data.
+        allow_scripts: names of scripts whose rows may be learned from.
+
+    Raises:
+        DatasetError: a column is missing or not what it has to be, nothing is accepted, a number is not finite, an
+            action does not exist or its mask forbids it, or a script acted that is not allowed.
+    """
+    _require_recorded(dataset)
+    accepted = np.flatnonzero(dataset.episodes.accepted)
+    num_steps = dataset.episodes.num_steps[accepted]
+    ends, done = np.cumsum(num_steps), 0
+    sums = {name: np.zeros(len(accepted)) for name in NUMBERS}
+    chosen = np.zeros(len(accepted), np.int64)  # rows that somebody with probabilities decided
+    head = ActionHead.for_space(dataset.manifest.action_space)
+    for rows in _rows(dataset, has_mask=_has_mask(dataset, head)).epoch(0):
+        count = len(rows[ACTIONS])
+        episode = np.searchsorted(ends, np.arange(done, done + count), side="right")
+        for name in NUMBERS:
+            sums[name] += np.bincount(episode, rows[name], len(accepted))
+        chosen += np.bincount(episode[rows["log_probs"] != 0], minlength=len(accepted))
+        if head.counts:
+            places = action_places(dataset, head, rows[ACTIONS])
+            if ACTION_MASK in rows:
+                require_legal(dataset, places, rows[ACTION_MASK])
+        elif not np.isfinite(rows[ACTIONS]).all():
+            raise DatasetError(f"{dataset.path}: an action is not finite; 'townlet replay validate' says where")
+        done += count
+    for name, total in sums.items():
+        if not np.isfinite(total).all():
+            raise DatasetError(f"{dataset.path}: '{name}' is not finite; 'townlet replay validate' says where")
+    _refuse_scripts(dataset, np.bincount(dataset.episodes.source[accepted], chosen), allow_scripts)
+    return BaselineFields(
+        baseline_sample_count=float(len(accepted)),
+        baseline_reward_mean=float((sums["rewards"] / num_steps).mean()),
+        baseline_reward_sum=float(sums["rewards"].sum()),
+        baseline_reward_sum_mean=float(sums["rewards"].mean()),
+        baseline_log_prob_mean=float((sums["log_probs"] / num_steps).mean()),
+    )
+
+
+def _rows(dataset: Dataset, *, has_mask: bool) -> BatchReader:
+    return BatchReader(
+        dataset,
+        columns=[ACTIONS, *NUMBERS, *([ACTION_MASK] if has_mask else [])],
+        batch_size=_ROWS_AT_ONCE,
+        episodes=dataset.episodes.accepted,
+        shuffle=False,
+        drop_last=False,
+    )
+
+
+def _has_mask(dataset: Dataset, head: ActionHead) -> bool:
+    return bool(head.counts) and ACTION_MASK in dataset.manifest.along("step")
+
+
+def _require_recorded(dataset: Dataset) -> None:
+    missing = [name for name in NUMBERS if name not in dataset.manifest.along("step")]
+    if missing:
+        raise DatasetError(
+            f"{dataset.path} has no column {' and none '.join(map(repr, missing))}: PPO learns from the rewards, "
+            "log-probabilities and values that were recorded while a policy acted, as 'townlet capture' of a trained "
+            "policy and training.capture_rollouts=true do; demonstrations without them can be cloned (--strategy bc)"
+        )
+    require_columns(dataset, (ACTIONS, ACTION_MASK, BOOTSTRAP, *NUMBERS))
+    if not dataset.episodes.accepted.any():
+        raise DatasetError(f"{dataset.path} has no episode that can be trained on: a curator has rejected all of them")
+
+
+def _refuse_scripts(dataset: Dataset, chosen: Array, allowed: Collection[str]) -> None:
+    """Refuse sources none of whose rows has a log-probability other than 0, `chosen` (sources,), but for the allowed.
+
+    A single 0 says nothing: where one action was possible, or all but certain, its log-probability is 0.
+    """
+    accepted = set(np.unique(dataset.episodes.source[dataset.episodes.accepted]).tolist())
+    sources = dict(enumerate(dataset.manifest.sources))
+    names = {number: _name(sources.get(number), number) for number in accepted}
+    scripts = sorted({names[number] for number in accepted if chosen[number] == 0})
+    refused = [name for name in scripts if name not in allowed]
+    if refused:
+        setting = f"strategies.ppo.allow_scripts={json.dumps(sorted({*scripts, *allowed}), ensure_ascii=False)}"
+        raise DatasetError(
+            f"{dataset.path}: the log-probabilities of {', '.join(map(repr, refused))} are 0 throughout, as where a "
+            "script acted; PPO weighs a policy against the one that acted, and a script has no probabilities: clone it "
+            f"(--strategy bc), or learn from it all the same with --set {shlex.quote(setting)}"
+        )
+
+
+def _name(source: Source | None, number: int) -> str:
+    """Return what a source's policy is called in messages and settings."""
+    named = "" if source is None else source.policy or source.policy_digest[:12]
+    return named or f"source {number}"
+
+
+def require_equal_spaces(dataset: Dataset, environment: VectorEnvironment) -> None:
+    """Check that the dataset is of what the environment shows and takes.
+
+    Raises:
+        DatasetError: it is not; the text lists what differs.
+    """
+    manifest, lines = dataset.manifest, []
+    recorded, shown = manifest.observation_spaces, environment.observation_spaces
+    for name in sorted(recorded.keys() | shown.keys()):
+        there, here = (describe_space(leaves[name]) if name in leaves else "nothing" for leaves in (recorded, shown))
+        if name not in recorded or name not in shown or space_to_json(recorded[name]) != space_to_json(shown[name]):
+            lines.append(f"{name}: {there} was recorded, and the environment shows {here}")
+    if space_to_json(manifest.action_space) != space_to_json(environment.action_space):
+        there, here = describe_space(manifest.action_space), describe_space(environment.action_space)
+        lines.append(f"actions: {there} was recorded, and the environment takes {here}")
+    elif manifest.action_names and environment.action_names and manifest.action_names != environment.action_names:
+        lines.append("actions: they have other names, so they mean something else")
+    lines += [
+        f"{name}: its entries have other names, so they mean something else"
+        for name in sorted(manifest.feature_names.keys() & environment.feature_names.keys())
+        if tuple(manifest.feature_names[name]) != tuple(environment.feature_names[name])
+    ]
+    if lines:
+        text = "".join(f"\n  {line}" for line in lines)
+        raise DatasetError(
+            f"{dataset.path} does not fit environment '{environment.name}', and data_mode 'mixed' learns from both:"
+            f"{text}\n"
+            "  name the environment that was recorded with --env and --set, or choose data_mode=replay"
+        )
