@@ -113,34 +113,32 @@ class _Worker:
         held = np.clip(ratio, 1.0 - clip_range, 1.0 + clip_range)
         held *= advantages
         np.minimum(free, held, out=policy)
-        slopes = value_slopes(values, minibatch, group, coefficients.value_clip_range, errors=value)
+        value_slopes(values, minibatch, group, coefficients.value_clip_range, errors=value)
         entropy[:] = actions.entropy
         sums: Array = np.matmul(terms, weights[..., None])[..., 0]
         weights *= weights.dtype.type(1.0 / minibatch.count)
         np.copyto(free, 0.0, where=free > held)
         free *= weights
         d_outputs, d_log_std = actions.backward(np.negative(free, out=free), weights * -coefficients.entropy_coef)
-        slopes *= weights
-        slopes *= coefficients.value_coef
-        return self._network.backward(d_outputs, slopes, d_log_std), sums
+        values *= weights
+        values *= coefficients.value_coef
+        return self._network.backward(d_outputs, values, d_log_std), sums
 
 
-def value_slopes(values: Array, minibatch: Minibatch, group: slice, limit: float | None, *, errors: Array) -> Array:
-    """Write the squared errors (S, B) of the value loss into `errors`, and return half their derivatives.
+def value_slopes(values: Array, minibatch: Minibatch, group: slice, limit: float | None, *, errors: Array) -> None:
+    """Write the squared errors (S, B) of the value loss into `errors`, and half their derivatives over the values.
 
     With a `limit` the error is the greater one of the value and of the value held within `limit` of the old one, which
     where it is held has no derivative.
     """
-    returns = minibatch.returns[group]
-    slopes = values - returns
-    np.multiply(slopes, slopes, out=errors)
-    if limit is None:
-        return slopes
-    old_values = minibatch.old_values[group]
+    returns, old_values = minibatch.returns[group], minibatch.old_values[group]
     moves = values - old_values
+    values -= returns
+    np.multiply(values, values, out=errors)
+    if limit is None:
+        return
     held_slopes = old_values + np.clip(moves, -limit, limit) - returns
     held_errors = held_slopes * held_slopes
     inside = np.abs(moves) <= limit
-    slopes = np.where(held_errors > errors, np.where(inside, held_slopes, 0), slopes)
+    np.copyto(values, np.where(inside, held_slopes, 0), where=held_errors > errors)
     np.maximum(errors, held_errors, out=errors)
-    return slopes
