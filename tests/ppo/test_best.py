@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from run_outcome import newest_checkpoint, telemetry
-from test_exact_resume import go, outcome, stop, town_context
+from town_runs import go, outcome, stop, town_context
 from training import Records, context_for
 
 from townlet_core.checkpoint.store import CheckpointStore
