@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -63,6 +64,30 @@ def test_speed_is_steps_over_the_time_of_whole_updates_after_the_warm_up(registr
     assert row["steps_per_sec"] == pytest.approx(2 * 128 / seconds_of_one_update(), abs=0.1)
     assert row["share_environment"] + row["share_acting"] + row["share_learning"] == pytest.approx(1, abs=2e-3)
     assert row["share_environment"] == pytest.approx(128 / seconds_of_one_update(), abs=1e-3)
+
+
+def test_what_is_done_after_an_update_is_off_the_clock():
+    clock, processor = StepClock(), []
+
+    def dawdle(probe):
+        clock.time += 1e6
+        processor.append(burnt())
+        return False
+
+    probe = Probe(clock, dawdle)
+    for steps in (10, 20, 30):
+        probe.log({"agent_steps": steps})
+    assert probe.ends == [1, 2, 3]
+    assert probe.aside == 3e6 + 3
+    assert probe.cpu_sec[2] - probe.cpu_sec[0] < min(processor) / 2
+
+
+def burnt():
+    """Use some processor time, and return how much."""
+    begin = time.process_time()
+    while time.process_time() < begin + 0.05:
+        pass
+    return time.process_time() - begin
 
 
 def seconds_of_one_update():
@@ -139,5 +164,19 @@ def test_without_the_plugin_a_measurement_is_unavailable():
 
 def test_the_table_has_a_line_for_each_row():
     done = townlet("bench", "ppo", "--envs", "2", "--vectorization", "sync", "--seconds", "0")
-    assert done.stdout.splitlines()[0].split()[:2] == ["num_worlds", "vectorization"]
-    assert done.stdout.splitlines()[1].split()[:2] == ["2", "sync"]
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == [
+        "worlds",
+        "stepping",
+        "threads",
+        "steps/s",
+        "median",
+        "/cpu",
+        "s",
+        "updates",
+        "env",
+        "act",
+        "learn",
+    ]
+    assert lines[1].split()[:2] == ["2", "sync"]
+    assert max(map(len, lines)) <= 80

@@ -36,6 +36,12 @@ def test_a_wide_table_goes_on_below_with_its_first_columns_again():
     assert tables[1][-1][-2:] == ["30,007", "never"]
 
 
+def test_columns_have_short_headings_shares_are_percentages_and_large_numbers_are_whole():
+    row = {"num_worlds": 8, "steps_per_sec": 123456.7, "share_acting": 0.254, "share": 0.254, "update_sec": 1.25}
+    table = cells(bench_lines([row]))
+    assert table == [["worlds", "steps/s", "act", "share", "update", "s"], ["8", "123,457", "25%", "0.254", "1.25"]]
+
+
 def test_a_column_that_is_wider_than_a_terminal_is_shown_all_the_same():
     lines = list(bench_lines([{"key": 1, "x" * 100: 2, "y": 3}], keys=1))
     assert cells(lines) == [["key", "x" * 100], ["1", "2"], [], ["key", "y"], ["1", "3"]]
@@ -55,6 +61,14 @@ def test_each_row_that_is_done_is_told_on_a_terminal(monkeypatch, capsys, is_ter
     assert capsys.readouterr().err == told
 
 
-def test_the_scores_of_the_town_fit_a_terminal(capsys):
-    assert main(["bench", "town-score", "random", "--worlds", "2", "--ticks", "5"]) == 0
+@pytest.mark.parametrize(
+    "command",
+    [
+        "town-score random --worlds 2 --ticks 5",
+        "town --worlds 1 --agents 8 --seconds 0",
+        "town-ppo --worlds 2 --num-steps 8 --variants compact --seconds 0",
+    ],
+)
+def test_what_is_said_of_the_town_fits_a_terminal(capsys, command):
+    assert main(["bench", *command.split()]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

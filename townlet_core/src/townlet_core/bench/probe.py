@@ -34,7 +34,7 @@ class Probe:
 
     Attributes:
         clock: the time.
-        on_update: called after each update with this probe; returns whether to stop.
+        on_update: called after each update with this probe; returns whether to stop. Its time is off the clock.
         policy: the policy that acts, once the run has begun; its weights change from update to update.
         agent_steps: agent-steps of the run so far.
         ends: the time at which each update ended. [seconds]
@@ -43,6 +43,7 @@ class Probe:
         environment_sec: time inside `VectorEnvironment.step` so far, at the end of each update. [seconds]
         rollout_sec: time inside rollouts so far, at the end of each update, the environment's included. [seconds]
         requested: whether the run is to stop.
+        aside: time inside `on_update` so far, which no other figure counts. [seconds]
     """
 
     clock: Clock
@@ -55,18 +56,23 @@ class Probe:
     environment_sec: list[float] = field(default_factory=list)
     rollout_sec: list[float] = field(default_factory=list)
     requested: bool = False
+    aside: float = 0.0
+    aside_cpu: float = 0.0
     in_environment: float = 0.0
     in_rollout: float = 0.0
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Take the record of one update."""
-        self.ends.append(self.clock.monotonic())
-        self.cpu_sec.append(time.process_time())
+        end, end_cpu = self.clock.monotonic(), time.process_time()
+        self.ends.append(end - self.aside)
+        self.cpu_sec.append(end_cpu - self.aside_cpu)
         self.agent_steps = int(record["agent_steps"])
         self.steps.append(self.agent_steps)
         self.environment_sec.append(self.in_environment)
         self.rollout_sec.append(self.in_rollout)
         self.requested = self.on_update(self)
+        self.aside += self.clock.monotonic() - end
+        self.aside_cpu += time.process_time() - end_cpu
 
     def close(self) -> None:
         """Do nothing."""

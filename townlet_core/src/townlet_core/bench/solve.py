@@ -56,16 +56,15 @@ def measure_solve(
     """
     clock = clock or FineClock()
     marks: dict[str, Any] = {"solved_sec": None, "solved_steps": None}
-    due, aside = evaluate_every, 0.0
+    due = evaluate_every
 
     def after_update(probe: Probe) -> bool:
-        nonlocal due, aside
+        nonlocal due
         if marks["solved_sec"] is None and probe.agent_steps >= due:
             due = probe.agent_steps + evaluate_every
             mean, _ = _evaluate(probe, purpose="solve", seed=seed, episodes=MARK_EPISODES)
             if mean >= SOLVED:
-                marks.update(solved_sec=round(probe.ends[-1] - begin - aside, 2), solved_steps=probe.agent_steps)
-            aside += clock.monotonic() - probe.ends[-1]
+                marks.update(solved_sec=round(probe.ends[-1] - begin, 2), solved_steps=probe.agent_steps)
         return False
 
     config = SimulationConfig(
@@ -82,7 +81,7 @@ def measure_solve(
     return {
         "seed": seed,
         **marks,
-        "end_sec": round(end - begin - aside, 2),
+        "end_sec": round(end - begin - probe.aside, 2),
         "end_steps": probe.agent_steps,
         "final_return_mean": round(mean, 2),
         "final_return_min": lowest,

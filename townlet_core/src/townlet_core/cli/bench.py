@@ -69,7 +69,7 @@ def ppo(
         for number in envs
         for how in vectorization
     ]
-    _print("ppo", rows, as_json=as_json)
+    _print("ppo", rows, as_json=as_json, keys=3)
 
 
 @command.command("bc")
@@ -171,7 +171,7 @@ def town(
             for view in variants
             for row in profile_town(scenario, num_worlds=number, variant=view)
         ]
-        _print("town", rows, as_json=as_json)
+        _print("town", rows, as_json=as_json, keys=2)
         return
     crowds = [crowded_scenario(number) for number in agents]
     rows = [
@@ -181,7 +181,7 @@ def town(
         for number in worlds
     ]
     rows += [measure_town(crowd, num_worlds=GROWTH_WORLDS, variant=variants[0], seconds=seconds) for crowd in crowds]
-    _print("town", rows, as_json=as_json)
+    _print("town", rows, as_json=as_json, keys=5)
 
 
 @command.command("town-ppo")
@@ -215,7 +215,13 @@ def town_ppo(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Agent-steps per second of PPO in the town, whole updates, and where the time goes."""
+    """Agent-steps per second of PPO in the town, where the time goes, and how near that is to its limit.
+
+    The limit is what the matrix products of an update take alone, timed in the same run: one forward pass to act, and
+    in every pass over the rollout a forward pass and the gradients of weights and of layers' inputs; with the shapes
+    that a shard and a minibatch give them, and on as many threads, each of which makes the products of its part of the
+    shards.
+    """
     from townlet_core.bench.town_ppo import measure_town_ppo
 
     rows = [
@@ -225,7 +231,9 @@ def town_ppo(
         for number in worlds
         for view in variants
     ]
-    _print("town-ppo", rows, as_json=as_json)
+    _print("town-ppo", rows, as_json=as_json, keys=3)
+    if not as_json:
+        click.echo("of limit: products s / update s, what an update's matrix products alone take / all")
 
 
 @command.command("town-score")

@@ -12,16 +12,39 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _GAP = "  "
+_HEADINGS = {
+    "num_worlds": "worlds",
+    "num_agents": "agents",
+    "num_steps": "steps",
+    "num_threads": "threads",
+    "vectorization": "stepping",
+    "steps_per_sec": "steps/s",
+    "steps_per_sec_median": "median",
+    "steps_per_cpu_sec": "/cpu s",
+    "step_per_sec": "steps/s",
+    "step_per_sec_median": "median",
+    "observed_per_sec": "seen/s",
+    "observed_per_sec_median": "median seen/s",
+    "share_environment": "env",
+    "share_acting": "act",
+    "share_learning": "learn",
+    "update_sec": "update s",
+    "product_sec": "products s",
+    "share_of_limit": "of limit",
+    "share_of_limit_cpu": "(cpu)",
+    "gflop_per_agent_step": "gflop",
+}
+"""What stands above a column instead of its name in the JSON."""
 
 
 def bench_lines(rows: Sequence[dict[str, Any]], *, keys: int | None = None) -> Iterator[str]:
     """Yield the lines of a table; one that is wider than a terminal goes on below, with the first columns again.
 
     Args:
-        rows: column -> value; all have the same columns.
+        rows: column -> value; all have the same columns. Shares of the time are percentages.
         keys: columns that tell rows apart, and stand in front of each part; None leaves the table in one piece.
     """
-    columns = [[name, *(_cell(row[name]) for row in rows)] for name in rows[0]]
+    columns = [[_HEADINGS.get(name, name), *(_shown(name, row[name]) for row in rows)] for name in rows[0]]
     if keys is None:
         yield from _lines(columns)
         return
@@ -55,6 +78,14 @@ def _lines(columns: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _width(columns: Sequence[Sequence[str]]) -> int:
     return sum(max(map(len, column)) for column in columns) + len(_GAP) * (len(columns) - 1)
+
+
+def _shown(name: str, value: object) -> str:
+    if name.startswith("share_") and isinstance(value, int | float):
+        return f"{value:.0%}"
+    if isinstance(value, float) and abs(value) >= 1e4:  # no benchmark is that exact
+        value = round(value)
+    return _cell(value)
 
 
 def _cell(value: object) -> str:
