@@ -233,7 +233,7 @@ def town_ppo(
     ]
     _print("town-ppo", rows, as_json=as_json, keys=3)
     if not as_json:
-        click.echo("of limit: products s / update s, what an update's matrix products alone take / all")
+        click.echo("of limit: what an update's matrix products alone take, of its seconds")
 
 
 @command.command("town-score")
