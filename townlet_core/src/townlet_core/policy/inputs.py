@@ -130,7 +130,7 @@ def _prepared(space: spaces.Space[Any], values: Array, moments: Moments | None) 
         scale = 1.0 / np.sqrt(moments.variance + VARIANCE_FLOOR)
         scaled = (values - moments.mean) * scale
         return np.clip(scaled, -NORMALIZED_LIMIT, NORMALIZED_LIMIT).astype(np.float32)
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.unsignedinteger):
+    if isinstance(space, spaces.Box) and space.dtype.kind == "u":
         return values.astype(np.float32) * unsigned_scale(space)
     return values.astype(np.float32, copy=False)
 

@@ -57,21 +57,22 @@ def encoded(
 ) -> Any:
     """Return the features (S, B, F) that actor and critic share, the shared layers included."""
     features = encoder.encode(operations, layers.encoder, inputs, spec.encoder.options)
-    return _hidden(operations, spec, layers.shared, features)
+    return hidden(operations, spec, layers.shared, features)
 
 
 def actor_outputs(operations: Operations, spec: PolicySpec, layers: Layers, features: Any) -> Any:
     """Return logits or means (S, B, K)."""
-    return operations.linear(_hidden(operations, spec, layers.actor[:-1], features), *layers.actor[-1])
+    return operations.linear(hidden(operations, spec, layers.actor[:-1], features), *layers.actor[-1])
 
 
 def critic_outputs(operations: Operations, spec: PolicySpec, layers: Layers, features: Any) -> Any:
     """Return values (S, B)."""
-    return operations.linear(_hidden(operations, spec, layers.critic[:-1], features), *layers.critic[-1])[..., 0]
+    return operations.linear(hidden(operations, spec, layers.critic[:-1], features), *layers.critic[-1])[..., 0]
 
 
-def _hidden(operations: Operations, spec: PolicySpec, layers: tuple[tuple[Any, Any], ...], hidden: Any) -> Any:
+def hidden(operations: Operations, spec: PolicySpec, layers: tuple[tuple[Any, Any], ...], inputs: Any) -> Any:
+    """Return what layers with activation make of inputs (S, B, F)."""
     activation = operations.tanh if spec.activation == "tanh" else operations.relu
     for weight, bias in layers:
-        hidden = activation(operations.linear(hidden, weight, bias))
-    return hidden
+        inputs = activation(operations.linear(inputs, weight, bias))
+    return inputs

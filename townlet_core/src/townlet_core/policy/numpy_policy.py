@@ -14,6 +14,7 @@ from townlet_core.policy import heads, network
 from townlet_core.policy.base import PolicyStep
 from townlet_core.policy.inputs import Normalizer, prepare
 from townlet_core.policy.operations import NumpyOperations
+from townlet_core.policy.paired_layers import paired_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,7 @@ class NumpyPolicy:
         self.normalizer = normalizer
         self._encoder = encoder
         self._layers = network.Layers.of(spec, weights)
+        self._paired = paired_layers(self._layers.actor, self._layers.critic)
         self._worlds_per_shard = worlds_per_shard
         self._operations = NumpyOperations()
 
@@ -57,11 +59,8 @@ class NumpyPolicy:
     ) -> PolicyStep:
         """Choose actions; see `Policy.act`."""
         del state
-        features = self._features(observations)
-        logits = network.actor_outputs(self._operations, self.spec, self._layers, features).reshape(
-            *agent_mask.shape, -1
-        )
-        values = network.critic_outputs(self._operations, self.spec, self._layers, features).reshape(agent_mask.shape)
+        outputs, values = self._outputs(self._features(observations))
+        logits, values = outputs.reshape(*agent_mask.shape, -1), values.reshape(agent_mask.shape)
         if self.spec.head.kind == "gaussian":
             actions, log_probs = heads.act_gaussian(logits, self._layers.log_std, noise)
         else:
@@ -75,6 +74,17 @@ class NumpyPolicy:
         leading = next(iter(observations.values())).shape[:2]
         features = self._features(observations)
         return np.asarray(network.critic_outputs(self._operations, self.spec, self._layers, features).reshape(leading))
+
+    def _outputs(self, features: Array) -> tuple[Array, Array]:
+        """Return the actor's outputs (S, B, K) and values (S, B) of features (S, B, F)."""
+        operations, spec, layers = self._operations, self.spec, self._layers
+        if not self._paired:
+            return (
+                network.actor_outputs(operations, spec, layers, features),
+                network.critic_outputs(operations, spec, layers, features),
+            )
+        actor, critic = network.hidden(operations, spec, self._paired, features)
+        return operations.linear(actor, *layers.actor[-1]), operations.linear(critic, *layers.critic[-1])[..., 0]
 
     def _features(self, observations: Observations) -> Any:
         prepared = prepare(self.spec.observation_spaces, observations, self.normalizer)
