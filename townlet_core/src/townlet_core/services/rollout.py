@@ -112,7 +112,7 @@ class Rollout:
         if self._noise is not None and np.count_nonzero(after.episode_starts):
             self._noise.begin_episodes(after.episode_starts)
         ended = (after.terminations | after.truncations) & agent_mask
-        self.returns += np.where(agent_mask, after.rewards, 0.0)
+        np.add(self.returns, after.rewards, out=self.returns, where=agent_mask)
         self.lengths += agent_mask
         if buffer is not None:
             buffer.rewards[index] = after.rewards
