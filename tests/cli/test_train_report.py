@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from townlet_core.cli.train import _cloning, _steps
+from townlet_core.cli.train import _best, _cloning, _steps
 
 CLONED = {
     "accuracy": 0.8942,
@@ -43,3 +43,11 @@ def test_the_steps_of_all_passes_are_told_from_those_of_the_best():
     assert _steps(CLONED | {"num_held_out_rows": 0}) == [("agent-steps", "476,160")]
     assert _steps({"agent_steps": 4096}) == [("agent-steps", "4,096")]
     assert _steps({}) == []
+
+
+def test_the_best_policy_is_told_and_where_it_is_not_the_one_that_is_given():
+    data = {"best_score": 487.25, "best_update": 1_200, "epoch": 1_300, "artefact": {"kind": "best"}}
+    assert _best(data) == [("best", "487.2 in evaluation, at update 1,200 of 1,300")]
+    ((_, lost),) = _best(data | {"artefact": {"kind": "last"}})
+    assert lost.endswith("of 1,300; it is lost, and the policy is that of the last update")
+    assert _best({"best_score": None}) == _best({}) == []

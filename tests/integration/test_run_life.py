@@ -14,10 +14,11 @@ import pytest
 
 from townlet_core import TrainingOrchestrator
 from townlet_core.config.load import load_config
-from townlet_core.errors import ConfigError, TownletWarning, UsageError
+from townlet_core.errors import ConfigError, RunWarning, TownletWarning, UsageError
 from townlet_core.policy.artefact import load_artefact
 from townlet_core.runs.layout import RunDirectory
 from townlet_core.runs.status import MOST_WARNINGS, RunRecord
+from townlet_core.tracking.console import SilentConsole
 
 TWO_STAGES = """
 from townlet_core.plugins import *
@@ -212,8 +213,8 @@ def interrupted(tmp_path):
         run.write_record(record.model_copy(update={"status": "interrupted", **fields}))
         return record
 
-    def resume():
-        TrainingOrchestrator(config, run_dir=run.path, resume=True).run()
+    def resume(**fields):
+        TrainingOrchestrator(config, run_dir=run.path, resume=True, **fields).run()
         return run.record()
 
     return changed, resume
@@ -249,6 +250,24 @@ def test_a_resume_on_another_machine_is_told_and_stays_in_the_record(interrupted
     shown = townlet("runs", "show", "run").stdout
     assert re.search(r"^warnings +\S+Z goes on on another machine: processor Z80 then", shown, re.MULTILINE)
     assert re.search(rf"^machine +processor .*, device {device}$", shown, re.MULTILINE)
+
+
+def test_a_damaged_checkpoint_that_a_resume_passes_over_stays_in_the_record(interrupted, tmp_path):
+    changed, resume = interrupted
+    changed()
+    newest = RunDirectory.open(tmp_path / "run").checkpoints().load_newest()
+    (newest.path / "state.json").write_bytes(b"torn")
+    told, seen = "a newer checkpoint was skipped: .*state.json", []
+
+    class Looking(SilentConsole):
+        def log(self, record):
+            seen.append(RunDirectory.open(tmp_path / "run").record())
+
+    with pytest.warns(RunWarning, match=told):
+        again = resume(console=Looking(sys.stderr))
+    (warning,) = again.warnings
+    assert re.search(rf"^\S+Z {told}", warning)
+    assert (seen[0].status, seen[0].warnings) == ("running", again.warnings), "a kill does not lose it"
 
 
 def test_only_the_newest_warnings_are_kept_and_older_records_know_no_machine(interrupted):

@@ -240,6 +240,21 @@ def test_the_last_return_is_read_from_the_end_of_the_telemetry(tmp_path, lines, 
     assert list_runs(tmp_path)[0].last_return == expected
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"best_update": 12, "best_score": -0.25}', (12, -0.25)),
+        ('{"best_update": null, "best_score": null}', (None, None)),
+        ('{"best_update": NaN, "best_score": "high"}', (None, None)),
+        ('{"best_update": 1e400}', (None, None)),
+    ],
+)
+def test_the_best_policy_so_far_is_read_from_the_telemetry(tmp_path, line, expected):
+    make_run(tmp_path, "r").telemetry_path.write_text(line + "\n")
+    (run,) = list_runs(tmp_path)
+    assert (run.best_update, run.best_score) == expected
+
+
 def test_the_newest_resumable_run_of_this_configuration_is_found(tmp_path):
     make_run(tmp_path, "older", seconds=-9, status="interrupted", checkpoints=(1,))
     make_run(tmp_path, "killed", seconds=-8, checkpoints=(1,))

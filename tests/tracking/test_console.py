@@ -56,7 +56,7 @@ def test_a_pass_over_demonstrations_is_described_by_what_matters_there():
 
 def test_the_best_policy_so_far_is_told_with_the_update_that_it_is_of():
     known = {"best_score": -0.0345, "best_update": 12, "explained_variance": None, "kl_k3": None}
-    assert "| best -0.0345 at update 12 |" in describe_progress(record(25_000, **known))
+    assert " | best -0.0345 at update 12" in describe_progress(record(25_000, **known))
     assert "best" not in describe_progress(record(25_000, **known | {"best_score": None}))
 
 

@@ -84,6 +84,8 @@ def to_json(run: RunSummary) -> dict[str, Any]:
         summary |= run.record.model_dump(mode="json", exclude={"schema_version", "id", "status", "message"})
     return summary | {
         "last_return": run.last_return,
+        "best_update": run.best_update,
+        "best_score": run.best_score,
         "checkpoints": list(run.checkpoints),
         "resumable": run.is_resumable,
         "message": run.reason,

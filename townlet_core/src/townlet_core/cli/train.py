@@ -151,6 +151,15 @@ def _steps(data: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
+def _best(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return how the best evaluated policy did, and whether it is the one that the run gives."""
+    if data.get("best_score") is None:
+        return []
+    text = f"{data['best_score']:.4g} in evaluation, at update {data['best_update']:,} of {data['epoch']:,}"
+    is_lost = data["artefact"] is not None and data["artefact"]["kind"] != "best"
+    return [("best", text + ("; it is lost, and the policy is that of the last update" if is_lost else ""))]
+
+
 def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> None:
     from townlet_core.orchestrator.training_capture import captures
     from townlet_core.runs.listing import summarise
@@ -168,6 +177,7 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
             low, high = data["episode_return_min"], data["episode_return_max"]
             text += f" (last {data['episodes']} episodes, {low:g} to {high:g})"
         lines.append(("return", text))
+    lines += _best(data)
     lines.append(("seconds", f"{result.duration_sec:.1f}"))
     lines += [("capture", str(path)) for path in captures(run.path)]
     if result.artefact is not None:

@@ -22,7 +22,7 @@ DAMAGED, KILLED = "damaged", "killed"
 RESUMABLE_STATUSES = ("interrupted", "failed", KILLED)
 _TAIL_BYTES = 64 << 10
 _MOST_CANDIDATES = 10
-_MOST_STEPS = 1e18  # what claims to have made more is damaged
+_MOST = 1e18  # what claims to have made more steps is damaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,8 @@ class RunSummary:
         reason: what is wrong with a damaged one.
         checkpoints: steps of its checkpoints, ascending.
         last_return: mean return of the episodes in the last line of its telemetry that has one, if near the end.
+        best_update: update after which the best policy so far was evaluated; None where nothing was.
+        best_score: how well it did.
     """
 
     path: Path
@@ -45,6 +47,8 @@ class RunSummary:
     reason: str
     checkpoints: tuple[int, ...]
     last_return: float | None
+    best_update: int | None = None
+    best_score: float | None = None
 
     @property
     def is_resumable(self) -> bool:
@@ -66,17 +70,24 @@ def summarise(path: Path) -> RunSummary:
         return RunSummary(path=path, status=DAMAGED, record=None, reason=str(error), checkpoints=(), last_return=None)
     tail = _telemetry_tail(run.telemetry_path)
     last_return = _latest(tail, "episode_return_mean")
-    agent_steps = _agent_steps(tail)
+    agent_steps = _count(tail, "agent_steps")
     if status in ("running", KILLED) and agent_steps is not None:
         record = record.model_copy(update={"agent_steps": agent_steps})
     return RunSummary(
-        path=path, status=status, record=record, reason=record.message, checkpoints=steps, last_return=last_return
+        path=path,
+        status=status,
+        record=record,
+        reason=record.message,
+        checkpoints=steps,
+        last_return=last_return,
+        best_update=_count(tail, "best_update"),
+        best_score=_latest(tail, "best_score"),
     )
 
 
 def logged_agent_steps(telemetry_path: Path) -> int | None:
     """Return the agent-steps that a telemetry file ends with; None where its last records have none."""
-    return _agent_steps(_telemetry_tail(telemetry_path))
+    return _count(_telemetry_tail(telemetry_path), "agent_steps")
 
 
 def list_runs(runs_dir: Path) -> list[RunSummary]:
@@ -160,9 +171,9 @@ def _telemetry_tail(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _agent_steps(records: list[dict[str, Any]]) -> int | None:
-    steps = _latest(records, "agent_steps")
-    return None if steps is None or not 0 <= steps < _MOST_STEPS else int(steps)
+def _count(records: list[dict[str, Any]], name: str) -> int | None:
+    count = _latest(records, name)
+    return None if count is None or not 0 <= count < _MOST else int(count)
 
 
 def _latest(records: list[dict[str, Any]], name: str) -> float | None:
