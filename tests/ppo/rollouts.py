@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,12 @@ class Case:
     gae_lambda: float = 0.8
     normalize_advantages: bool = True
 
+    def in_float32(self) -> Case:
+        """Return the same as a run has it."""
+        fields = {field.name: _single(getattr(self.buffer, field.name)) for field in dataclasses.fields(self.buffer)}
+        buffer = RolloutBuffer(**fields)
+        return dataclasses.replace(self, start=_single(self.start), buffer=buffer, advantages=_single(self.advantages))
+
     def network(self) -> TorchNetwork:
         return TorchNetwork(self.spec, built_in_encoder("flatten"), self.start.copy(), device=CPU)
 
@@ -69,6 +76,12 @@ class Case:
             epoch_keys=epoch_keys(seed, settings.num_epochs, self.buffer.rewards.shape[1] // worlds_per_shard),
         )
         return network.parameters.numpy(), metrics
+
+
+def _single(array: Any) -> Any:
+    if isinstance(array, dict):
+        return {name: _single(values) for name, values in array.items()}
+    return array.astype(np.float32) if isinstance(array, np.ndarray) and array.dtype == np.float64 else array
 
 
 def epoch_keys(seed: int, num_epochs: int, num_shards: int) -> randomness.Keys:

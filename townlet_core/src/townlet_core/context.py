@@ -141,6 +141,7 @@ class PPOState:
         telemetry_offset: bytes of telemetry that belong to these updates.
         replay_pass: passes over a dataset that were made; with data mode `mixed`, the rollout behind each included.
         replay_place: updates that were made of the present one.
+        num_threads: threads that the run learns with; 0 before that is chosen.
     """
 
     update: int = 0
@@ -151,6 +152,7 @@ class PPOState:
     telemetry_offset: int = 0
     replay_pass: int = 0
     replay_place: int = 0
+    num_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ class TrainingContext:
         services: rollouts, evaluation.
         strategy_name: the name that the strategy was asked for by; its settings are `config.strategies[strategy_name]`.
         seed: the seed of every random number of the run.
-        num_threads: threads for matrix products, resolved once.
+        num_threads: threads to learn with; None leaves the choice to the strategy.
         resolver: environments, encoders, trackers and strategies by name.
         stages: runs other strategies.
         stop: whether to stop.
@@ -248,7 +250,7 @@ class TrainingContext:
     services: TrainingServices
     strategy_name: str
     seed: int
-    num_threads: int = 1
+    num_threads: int | None = None
     resolver: Resolver = field(default_factory=BuiltInResolver)
     stages: StageRunner = field(default_factory=NoStages)
     stop: StopSignal = field(default_factory=NeverStop)

@@ -59,7 +59,7 @@ class BCStrategy:
         name = context.strategy_name
         section = context.config.strategies.get(name, {})
         settings = settings_from(BCSettings, section, options, path=f"strategies.{name}")
-        with limited_threads(context.num_threads):
+        with limited_threads(context.num_threads or 1):
             return _Run(context, settings).train()
 
 

@@ -10,6 +10,7 @@ Legend: T steps, N worlds, A agents per world, S shards of W worlds, R = T * N *
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +57,14 @@ class Minibatch:
     def groups(self, num_rows: int) -> list[slice]:
         """Return groups of whole shards of at most about `num_rows` rows, whose sizes differ by one shard at most."""
         num_shards, size = self.rows.shape
-        number = -(-num_shards // max(1, num_rows // size))
+        number = count_groups(num_shards, size, num_rows)
         bounds = [index * num_shards // number for index in range(number + 1)]
-        return [slice(first, last) for first, last in zip(bounds, bounds[1:], strict=False)]
+        return [slice(first, last) for first, last in pairwise(bounds)]
+
+
+def count_groups(num_shards: int, size: int, num_rows: int) -> int:
+    """Return how many groups of about `num_rows` rows whole shards of `size` rows make."""
+    return -(-num_shards // max(1, num_rows // size))
 
 
 @dataclass(frozen=True, slots=True)

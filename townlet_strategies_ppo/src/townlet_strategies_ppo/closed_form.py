@@ -58,8 +58,11 @@ class ClosedFormGradient:
         total.fill(0)
         for first in range(0, len(groups), len(self._workers)):
             turn = list(zip(self._workers, groups[first:], strict=False))
-            others = [] if self._pool is None else turn[1:]
-            running = [self._pool.submit(worker, batch, minibatch, group, coefficients) for worker, group in others]
+            running = []
+            if self._pool is not None:
+                running = [
+                    self._pool.submit(worker, batch, minibatch, group, coefficients) for worker, group in turn[1:]
+                ]
             worker, group = turn[0]
             done = [worker(batch, minibatch, group, coefficients), *(future.result() for future in running)]
             for (_, group), (gradients, group_sums) in zip(turn, done, strict=True):

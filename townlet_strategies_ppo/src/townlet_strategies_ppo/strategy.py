@@ -6,7 +6,6 @@ Legend: T steps, N worlds, A agents per world, S shards.
 from __future__ import annotations
 
 import warnings
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,7 +26,8 @@ from townlet_strategies_ppo.experience import RECORD_FILE
 from townlet_strategies_ppo.learner import Learner
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.telemetry import telemetry_record
-from townlet_strategies_ppo.update import UpdateMetrics, make_gradient, update
+from townlet_strategies_ppo.threads import choose_threads, learning
+from townlet_strategies_ppo.update import UpdateMetrics, update
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,10 +55,8 @@ class PPOStrategy:
         name = context.strategy_name
         section = context.config.strategies.get(name, {})
         settings = settings_from(PPOSettings, section, options, path=f"strategies.{name}")
-        with limited_threads(context.num_threads), open_experience(context, settings) as experience:
-            run = _Run(context, settings, experience)
-            with closing(run.gradient):
-                return run.train()
+        with limited_threads(1), open_experience(context, settings) as experience:
+            return _Run(context, settings, experience).train()
 
 
 class _Run:
@@ -85,8 +83,6 @@ class _Run:
             initial=context.initial_policy,
             shown_by=experience.shown_by,
         )
-        if settings.data_mode == "replay" and context.config.training.evaluate_every:
-            self.evaluations.require_fit(spec)
         self.evaluations.require_fit(spec)
         self.learner = Learner(
             spec,
@@ -98,11 +94,20 @@ class _Run:
             device=self.device,
             initial=context.initial_policy if self.loaded is None else None,
         )
-        self.gradient = make_gradient(self.learner.network)
 
     def train(self) -> PPOTrainingResultDTO:
         """Make updates until the steps are made, and return the result."""
-        context, state = self.context, self._begin()
+        state, network = self._begin(), self.learner.network
+        if state.num_threads == 0:
+            rows = self.settings.num_steps * self.worlds_per_shard * self.experience.shape[1]
+            state.num_threads = self.context.num_threads or choose_threads(
+                network, self.num_shards, max(1, rows // self.settings.num_minibatches)
+            )
+        with learning(network, state.num_threads) as self.gradient:
+            return self._train(state)
+
+    def _train(self, state: PPOState) -> PPOTrainingResultDTO:
+        context = self.context
         if self.record is None or state.agent_steps < self.settings.total_steps:
             self._start()
             if self.loaded is None:
@@ -307,6 +312,7 @@ class _Run:
             strategy=self.context.strategy_name,
             environment=self.experience.environment_name,
             config_digest=config_digest(self.context.config),
+            dataset_digest=self.experience.dataset_digest,
         )
 
     def _result(self, record: PPOTelemetry) -> PPOTrainingResultDTO:
@@ -327,5 +333,6 @@ class _Run:
             num_resumes=state.num_resumes,
             episodes_restarted=state.num_resumes > 0,
             exact=self.experience.exact,
+            num_threads=state.num_threads,
             device=str(self.device),
         )

@@ -24,11 +24,13 @@ class TrainingConfig(Settings):
         pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
         description="Where networks are trained: auto (the GPU if there is one), cpu, cuda or cuda:N.",
     )
-    num_threads: int = Field(
-        default=1,
+    num_threads: int | None = Field(
+        default=None,
         ge=1,
         le=1024,
-        description="Threads for matrix products; recorded with the run, because bytes depend on it. [threads]",
+        description="Threads to learn with; null = chosen once per run by the size of what is multiplied, and recorded: "
+        "one where products are small. Networks that are differentiated in closed form have the same bytes with any "
+        "number; with others, bytes depend on it. [threads]",
     )
     runs_dir: Path = Field(default=Path("runs"), description="Directory in which a new run's directory is made.")
     checkpoint_every: int = Field(

@@ -175,6 +175,7 @@ class PPOTrainingResultDTO(PPOTelemetry, TrainingResultBase):
         "differ from those of an uninterrupted run.",
     )
     exact: bool = Field(description="Whether the environment keeps the promise of equal bytes for an equal seed.")
+    num_threads: int = Field(default=1, ge=1, description="Threads that the run learned with.")
     device: str = Field(default="cpu", description="Device that the network was trained on, such as `cpu` or `cuda`.")
 
 

@@ -121,7 +121,7 @@ def capture_dataset(
     config = _settled(loaded.config)
     resolver = PluginResolver(registry, trust_code=loaded.trust_code)
     with (
-        threadpool_limits(limits=config.training.num_threads),
+        threadpool_limits(limits=1),
         closing(resolver.environment(config.environment, num_worlds=num_worlds or amount.num_worlds)) as environment,
     ):
         if artefact is not None:

@@ -77,7 +77,7 @@ def evaluate_artefact(
     if environment_config.vectorization == "entry_point":  # its worlds share one generator, and episodes must not
         environment_config = environment_config.model_copy(update={"vectorization": "sync"})
     with (
-        threadpool_limits(limits=loaded.config.training.num_threads),
+        threadpool_limits(limits=1),
         closing(resolver.environment(environment_config, num_worlds=min(episodes, MOST_WORLDS))) as environment,
     ):
         shown = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)

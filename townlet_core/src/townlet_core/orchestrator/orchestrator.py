@@ -150,7 +150,7 @@ class TrainingOrchestrator:
             StopOnSignal(session.console.message) as stop,
             session.recording(),
             session.tracking(context.resolver) as (telemetry, trackers),
-            threadpool_limits(limits=context.num_threads),
+            threadpool_limits(limits=context.num_threads or 1),
             captured_services(context, session.run.path) as services,
         ):
             running = stages.context = replace(

@@ -81,7 +81,7 @@ def record_town(
     loaded = _configuration(source, policy=policy, is_run=is_run, sets=sets)
     config = loaded.config.environment.model_copy(update={"num_worlds": 1, "worlds_per_shard": None})
     with (
-        threadpool_limits(limits=loaded.config.training.num_threads),
+        threadpool_limits(limits=1),
         closing(recorded_environment(config, num_ticks)) as environment,
     ):
         town: Any = environment.town
