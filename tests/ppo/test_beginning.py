@@ -88,7 +88,7 @@ def test_a_run_that_began_from_a_policy_is_resumed_with_its_network(tmp_path, sm
     run = run_of(again)
     assert run._begin().update == 1
     assert run.learner.network.spec == small_policy.spec
-    assert PPOStrategy().run(again).num_resumes == 1
+    assert PPOStrategy().run(again).num_resumes == 0
     assert load_artefact(tmp_path / "run" / "policy").spec == small_policy.spec
 
 
@@ -214,7 +214,7 @@ def test_a_continuation_keeps_weights_optimiser_normalisers_and_counters(tmp_pat
     assert kept["state.safetensors"] == files["state.safetensors"]
     assert (state.update, state.agent_steps, state.num_resumes) == (2, 2 * UPDATE, 0)
     result = PPOStrategy().run(replace(context(tmp_path / "second", updates=3, **settings), continuation=files))
-    assert (result.epoch, result.agent_steps, result.num_resumes) == (3, 3 * UPDATE, 1)
+    assert (result.epoch, result.agent_steps, result.num_resumes) == (3, 3 * UPDATE, 0)
     assert RunDirectory(tmp_path / "second").checkpoints().steps() == [2, 3]
     with pytest.raises(ConfigError, match="total_steps is 128, and the checkpoint of the earlier stage has made 128"):
         PPOStrategy().run(replace(context(None, **settings), continuation=files))
