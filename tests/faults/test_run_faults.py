@@ -30,6 +30,8 @@ SETS = [
     "training.device=cpu",
     "training.checkpoint_every=1",
     "training.keep_checkpoints=1",
+    "training.evaluate_every=2",
+    "training.evaluate_episodes=2",
     "tracking.progress=off",
     "strategies.ppo={num_steps: 5, num_epochs: 1, num_minibatches: 1, hidden: [4], total_steps: 50}",
 ]
