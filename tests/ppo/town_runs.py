@@ -12,6 +12,7 @@ from training import Records, context_for
 
 from townlet_core.dto.base import without_clock
 from townlet_core.errors import RunInterrupted
+from townlet_core.orchestrator.training_capture import captured_services
 from townlet_core.runs.layout import RunDirectory
 from townlet_core.tracking.base import Trackers
 from townlet_core.tracking.jsonl import TelemetryLog
@@ -66,6 +67,14 @@ def town_context(
         settings=fixed | settings,
         **TOWN,
     )
+
+
+def capture(path: Path, **settings: Any) -> Path:
+    """Train in `path`, record its rollouts, and return their dataset."""
+    made = town_context(path, training={"capture_rollouts": True}, **settings)
+    with captured_services(made, path) as services:
+        PPOStrategy().run(replace(made, services=services))
+    return path / "capture"
 
 
 def stop(path: Path, after: int, **fields: Any) -> None:

@@ -96,6 +96,7 @@ class ReplayExperience:
         self.action_space = dataset.manifest.action_space
         self.feature_names: Mapping[str, tuple[str, ...]] = dataset.manifest.feature_names
         self.shape = (shape[1], shape[2])
+        self.dataset_digest = dataset.digest
         self.baseline = survey(dataset, allow_scripts=settings.allow_scripts)
         self.rows = RecordedRows(dataset, shape=shape, seed=seed)
         self._dataset, self._num_steps = dataset, shape[0]
@@ -162,7 +163,7 @@ class MixedExperience:
         self.environment_name, self.exact = live.environment_name, live.exact
         self.observation_spaces, self.action_space = live.observation_spaces, live.action_space
         self.feature_names, self.shape = live.feature_names, live.shape
-        self.baseline = recorded.baseline
+        self.dataset_digest, self.baseline = recorded.dataset_digest, recorded.baseline
         self._state: PPOState | None = None
 
     def require_same(self, files: Mapping[str, bytes], *, where: str) -> None:

@@ -55,6 +55,7 @@ class ExperienceSource(Protocol):
         feature_names: observation name -> what its entries are called, where somebody has named them.
         shape: (N, A).
         exact: whether the same seed gives the same bytes.
+        dataset_digest: SHA-256 of the dataset; empty where there is none.
         baseline: aggregates of the dataset; None in all fields where there is none.
     """
 
@@ -65,6 +66,7 @@ class ExperienceSource(Protocol):
     feature_names: Mapping[str, tuple[str, ...]]
     shape: tuple[int, int]
     exact: bool
+    dataset_digest: str
     baseline: BaselineFields
 
     @property
@@ -131,7 +133,7 @@ class LiveExperience:
         seed: of the episodes and of action noise.
     """
 
-    shown_by = "the environment"
+    shown_by, dataset_digest = "the environment", ""
 
     def __init__(
         self, environment: VectorEnvironment, service: RolloutCaptureService, *, num_steps: int, seed: int

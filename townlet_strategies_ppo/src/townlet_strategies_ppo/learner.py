@@ -99,13 +99,16 @@ class Learner:
         """Return the SHA-256 of the weights' bytes."""
         return hashlib.sha256(self._flat.tobytes()).hexdigest()
 
-    def artefact(self, *, strategy: str, environment: str, config_digest: str) -> PolicyArtefact:
+    def artefact(
+        self, *, strategy: str, environment: str, config_digest: str, dataset_digest: str = ""
+    ) -> PolicyArtefact:
         """Return a copy of the policy as it is now."""
         provenance = Provenance(
             strategy=strategy,
             environment=environment,
             agent_steps=self.state.agent_steps,
             config_digest=config_digest,
+            dataset_digest=dataset_digest,
         )
         return self._artefact(self._flat, self.normalizer, self.state, provenance)
 
