@@ -35,6 +35,8 @@ RUNS = {
     "continuous": [
         "environment.name=gymnasium:Pendulum-v1",
         "strategies.ppo.normalize_rewards=true",
+        "training.evaluate_every=1",
+        "training.evaluate_episodes=1",
         "training.capture_rollouts=true",
     ],
 }
