@@ -13,7 +13,7 @@ LEARNER_ARRAYS = "townlet_core/policy/learner_arrays.py"
 ROLLOUT = "townlet_core/services/rollout.py"
 NUMPY_HEADS = "townlet_core/policy/heads.py"
 TORCH_HEADS = "townlet_core/torch/heads.py"
-NETWORK = "townlet_core/torch/network.py"
+AUTOGRAD = "townlet_strategies_ppo/autograd.py"
 CLOSED_FORM = "townlet_strategies_ppo/closed_form.py"
 BACKPROPAGATION = "townlet_core/policy/backpropagation.py"
 HEAD_GRADIENTS = "townlet_core/policy/head_gradients.py"
@@ -22,14 +22,14 @@ ADAM = "townlet_core/torch/adam.py"
 PROBES = {
     "P1": Mutant(
         CLOSED_FORM,
-        "slopes * share * coefficients.value_coef",
-        "slopes * share * -coefficients.value_coef",
+        "values *= coefficients.value_coef",
+        "values *= -coefficients.value_coef",
         "test_probes.py::test_p1_one_action_and_reward_1_is_worth_1",
     ),
     "P2": Mutant(
         BATCH,
-        "{name: take(source) for",
-        "{name: take(source).roll(1, 1) for",
+        "flat.take(chosen, axis=0, out=out,",
+        "flat.take(chosen[::-1], axis=0, out=out,",
         "test_probes.py::test_p2_a_value_is_what_is_seen",
     ),
     "P3": Mutant(
@@ -40,14 +40,14 @@ PROBES = {
     ),
     "P4": Mutant(
         CLOSED_FORM,
-        "np.where(free <= held, free, 0) * -share",
-        "np.where(free <= held, free, 0) * share",
+        "np.negative(free, out=free)",
+        "free",
         "test_probes.py::test_p4_the_better_of_two_actions_is_taken",
     ),
     "P5": Mutant(
-        BATCH,
-        "actions=take(self._actions)",
-        "actions=take(self._actions).flip(1)",
+        CLOSED_FORM,
+        "batch.actions.take(rows, axis=0)",
+        "batch.actions.take(rows[:, ::-1], axis=0)",
         "test_probes.py::test_p5_the_action_depends_on_what_is_seen",
     ),
     "P6": Mutant(
@@ -88,8 +88,8 @@ PROBES = {
     ),
     "P8 learning": Mutant(
         HEAD_GRADIENTS,
-        "_log_probs = masked_log_softmax(logits, mask)",
-        "_log_probs = masked_log_softmax(logits, None)",
+        "np.copyto(log_probs, MASK_FILL, where=np.moveaxis(~mask, -1, 0))",
+        "pass",
         "test_probes.py::test_p8_a_masked_action_is_never_taken_and_the_best_other_one_is",
     ),
     "P9": Mutant(
