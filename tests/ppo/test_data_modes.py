@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 from legacy_files import write_capture
 from recordings import SCRIPT, TRAINED, episode, recorded
-from town_runs import capture, go, outcome, stop, town_context
+from town_runs import StopAfter, capture, go, outcome, stop, town_context
 from training import Records, context_for
 
 from townlet_core.checkpoint.store import CheckpointStore
-from townlet_core.errors import CheckpointError, ConfigError, DatasetError
+from townlet_core.errors import CheckpointError, ConfigError, DatasetError, RunInterrupted
 from townlet_core.policy.artefact import load_artefact
 from townlet_core.policy.encoder import Encoder, built_in_encoder
 from townlet_core.replay.dataset import Dataset
@@ -22,6 +23,8 @@ from townlet_strategies_ppo.strategy import PPOStrategy
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from townlet_core.context import TrainingContext
 
 
 ONE_STEP = {
@@ -281,6 +284,54 @@ def test_mixed_refuses_other_names_of_the_same_numbers(tmp_path) -> None:
         PPOStrategy().run(town_context(None, data_mode="mixed", dataset=dataset))
     assert "actions: they have other names" in str(caught.value)
     assert "observation.features: its entries have other names" in str(caught.value)
+
+
+CARTPOLE = {
+    "observation_spaces": {"observation": CartPoleEnv().observation_space},
+    "action_space": CartPoleEnv().action_space,
+}
+
+
+def balanced(number: int, *, masked: bool = False) -> Trajectory:
+    """Return a recorded episode of CartPole; its numbers mean nothing."""
+    columns = episode(number, 20, masked=masked).steps
+    rng = np.random.default_rng(number)
+    columns["observation"] = rng.normal(size=(20, 4)).astype(np.float32)
+    columns["actions"] = rng.integers(0, 2, 20)
+    if masked:
+        columns["action_mask"] = np.ones((20, 2), np.bool_)
+    return Trajectory(steps=columns, ending="terminated", group=number)
+
+
+def cartpole(path: Path | None, dataset: Path, **settings: Any) -> TrainingContext:
+    fixed = {"data_mode": "mixed", "dataset": dataset, "num_epochs": 1, "hidden": (8,), "total_steps": 250}
+    return context_for(
+        path,
+        name="gymnasium:CartPole-v1",
+        vectorization="entry_point",
+        num_worlds=2,
+        settings=fixed | settings,
+    )
+
+
+@pytest.mark.parametrize(("after", "lost"), [(1, 0), (2, 0), (4, 1)])
+def test_only_who_has_acted_loses_episodes_where_the_environment_has_no_snapshots(tmp_path, after, lost) -> None:
+    """A pass takes three updates, and a rollout follows."""
+    dataset = recorded(tmp_path / "d", [balanced(number) for number in range(4)], **CARTPOLE).path
+    whole = PPOStrategy().run(cartpole(tmp_path / "whole", dataset))
+    made = cartpole(tmp_path / "run", dataset)
+    with pytest.raises(RunInterrupted):
+        PPOStrategy().run(replace(made, stop=StopAfter(made.trackers, after)))
+    result = PPOStrategy().run(replace(made, trackers=Records(), resume=True))
+    assert (result.num_resumes, result.episodes_restarted) == (lost, lost > 0)
+    assert result.epoch == whole.epoch > 5
+    assert (result.policy_digest == whole.policy_digest) == (lost == 0)
+
+
+def test_mixed_refuses_masks_where_the_environment_has_none(tmp_path) -> None:
+    dataset = recorded(tmp_path / "d", [balanced(0, masked=True)], **CARTPOLE).path
+    with pytest.raises(DatasetError, match=r"the dataset has action masks, and .*CartPole-v1' has none"):
+        PPOStrategy().run(cartpole(None, dataset))
 
 
 def test_a_policy_of_recordings_that_cannot_be_evaluated_is_refused_first(tmp_path) -> None:

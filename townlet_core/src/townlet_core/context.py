@@ -139,6 +139,7 @@ class PPOState:
         episodes: episodes finished.
         num_resumes: how often the run was taken up again with new episodes; going on within them does not count.
         telemetry_offset: bytes of telemetry that belong to these updates.
+        rollouts: updates that learned from what the policy itself did, and not from recordings.
         replay_pass: passes over a dataset that were made; with data mode `mixed`, the rollout behind each included.
         replay_place: updates that were made of the present one.
         num_threads: threads that the run learns with; 0 before that is chosen.
@@ -150,6 +151,7 @@ class PPOState:
     episodes: int = 0
     num_resumes: int = 0
     telemetry_offset: int = 0
+    rollouts: int = 0
     replay_pass: int = 0
     replay_place: int = 0
     num_threads: int = 0

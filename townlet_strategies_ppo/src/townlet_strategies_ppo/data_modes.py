@@ -193,12 +193,17 @@ class MixedExperience:
 
     def collect(self, cycle: int) -> Experience:
         """Return the next part of the pass, or the rollout behind it; see `ExperienceSource.collect`."""
+        return (self._recorded if self._is_within_pass else self._live).collect(cycle)
+
+    @property
+    def _is_within_pass(self) -> bool:
         assert self._state is not None
-        is_recorded = self._state.replay_place < self._recorded.rows.num_buffers
-        return (self._recorded if is_recorded else self._live).collect(cycle)
+        return self._state.replay_place < self._recorded.rows.num_buffers
 
     def advance(self) -> None:
         """Count what was learned from; see `ExperienceSource.advance`."""
+        if not self._is_within_pass:
+            self._live.advance()
         _advance(self._state, of=self._recorded.rows.num_buffers + 1)
 
     def files(self) -> dict[str, bytes]:

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from townlet_core.services.rollout import Rollout, RolloutStatistics
     from townlet_strategies_ppo.learner import Learner
 
-RECORD_FILE = "telemetry.json"
-"""File of a checkpoint: the record of the last update; a checkpoint that was saved before the first one has none."""
-
 
 @dataclass(frozen=True, slots=True)
 class Experience:
@@ -160,7 +157,7 @@ class LiveExperience:
 
     def start(self, learner: Learner, files: Mapping[str, bytes], *, where: str) -> None:
         """Begin to act, in the middle of the episodes that a checkpoint has, else in new ones; counters say which."""
-        if ROLLOUT_FILE not in files and RECORD_FILE in files:  # without a record nobody had acted: no episode is lost
+        if ROLLOUT_FILE not in files and learner.state.rollouts > 0:  # else nobody had acted: no episode is lost
             learner.state.num_resumes += 1
         rollout = self._new_rollout(learner)
         if ROLLOUT_FILE in files:
@@ -193,7 +190,9 @@ class LiveExperience:
         return Experience(self.buffer, self._rollout.fill(self.buffer))
 
     def advance(self) -> None:
-        """Do nothing: the environment has gone on already."""
+        """Count the rollout; the environment has gone on already."""
+        assert self._learner is not None
+        self._learner.state.rollouts += 1
 
     def files(self) -> dict[str, bytes]:
         """Return the running episodes, where the environment can tell."""

@@ -22,7 +22,6 @@ from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
 from townlet_strategies_ppo.best import Evaluations, best_policy
 from townlet_strategies_ppo.data_modes import open_experience
-from townlet_strategies_ppo.experience import RECORD_FILE
 from townlet_strategies_ppo.learner import Learner
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.telemetry import telemetry_record
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
     from townlet_core.services.buffer import RolloutBuffer
     from townlet_core.services.rollout import RolloutStatistics
     from townlet_strategies_ppo.experience import Experience, ExperienceSource
+
+RECORD_FILE = "telemetry.json"
+"""File of a checkpoint: the record of the last update; a checkpoint that was saved before the first one has none."""
 
 
 class PPOStrategy:
