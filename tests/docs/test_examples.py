@@ -136,12 +136,14 @@ def test_the_index_claims_no_more_than_is_run():
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/tutorial/first-run.md"])
-def test_a_page_that_shows_how_to_resume_says_that_the_weights_will_differ(name):
+def test_a_page_that_shows_how_to_resume_says_what_that_comes_to(name):
     text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
     assert "--resume" in text
-    assert "weights differ from those of an uninterrupted run, and the result says so" in text
-    assert "in the middle of its episodes, and ends with" in text, "that is so in the town"
+    assert "in the middle of its episodes, and ends with" in text
+    assert "explanation/exact-runs.md" in text, "that page says where this is not so, and how a result tells"
     assert "same result" not in text
+    page = " ".join((ROOT / "docs" / "explanation" / "exact-runs.md").read_text(encoding="utf-8").split())
+    assert "weights then differ from those of an uninterrupted run, and the result says so: `num_resumes`" in page
     assert {"num_resumes", "episodes_restarted"} <= PPOTrainingResultDTO.model_fields.keys()
 
 

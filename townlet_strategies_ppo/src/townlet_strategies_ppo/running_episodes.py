@@ -1,7 +1,7 @@
 """The running episodes of a run as a file of its checkpoint: the worlds, the numbers drawn, and what was earned so far.
 
-Environments that cannot be put back to where they were have no such file; a run that is resumed begins new episodes
-there, and its result says so.
+Environments that cannot be put back to where they were have no such file, or turn out to be others when it is read; a
+run that is resumed begins new episodes there, and its result says so.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def restore_rollout(rollout: Rollout, rewards: RewardScale | None, data: bytes) 
 
     Raises:
         DataError: it cannot be read, or is of another rollout.
+        EpisodesLostError: the worlds are not what they were.
     """
     try:
         arrays = safetensors.numpy.load(data)

@@ -166,13 +166,13 @@ class PPOTrainingResultDTO(PPOTelemetry, TrainingResultBase):
     num_resumes: int = Field(
         default=0,
         ge=0,
-        description="How often the run was taken up again with new episodes. Where the environment has snapshots, as "
-        "the town has, a run goes on within its episodes, to the bytes of an uninterrupted run; that is not counted.",
+        description="How often the run was taken up again with new episodes. Where the environment can be put back to "
+        "where it was, a run goes on within its episodes, to the bytes of an uninterrupted run; that is not counted.",
     )
     episodes_restarted: bool = Field(
         default=False,
-        description="Whether a resume began new episodes, because the environment has no snapshots; the weights then "
-        "differ from those of an uninterrupted run.",
+        description="Whether a resume began new episodes, because the environment could not be put back to where it "
+        "was; the weights then differ from those of an uninterrupted run.",
     )
     exact: bool = Field(description="Whether the environment keeps the promise of equal bytes for an equal seed.")
     num_threads: int = Field(default=1, ge=1, description="Threads that the run learned with.")
