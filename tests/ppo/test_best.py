@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from run_outcome import newest_checkpoint, telemetry
-from town_runs import go, outcome, stop, town_context
+from town_runs import capture, go, outcome, stop, town_context
 from training import Records, context_for
 
 from townlet_core.checkpoint.store import CheckpointStore
@@ -158,6 +158,16 @@ def test_where_the_best_policy_is_lost_the_run_gives_the_last_one_and_says_so(tm
     assert result.artefact is not None
     assert (result.artefact.kind, result.best_update) == ("last", 1)
     assert weights_digest(load_artefact(tmp_path / "run" / "policy")) == result.policy_digest == digests(context)[-1]
+
+
+def test_a_policy_that_learns_from_recordings_is_evaluated_in_the_configured_environment(tmp_path) -> None:
+    dataset = capture(tmp_path / "live", total_steps=2 * 11 * 4 * 2)
+    recordings = {"data_mode": "replay", "dataset": dataset, "total_steps": 4 * 11 * 4 * 2}
+    evaluated = go(tmp_path / "with", training=EVERY, **recordings)
+    assert evaluated.policy_digest == go(tmp_path / "without", **recordings).policy_digest
+    assert evaluated.artefact is not None
+    assert (evaluated.artefact.kind, evaluated.data_mode) == ("best", "replay")
+    assert evaluated.best_score is not None
 
 
 def test_a_policy_that_cannot_act_in_the_configured_environment_is_refused_with_what_to_do() -> None:
