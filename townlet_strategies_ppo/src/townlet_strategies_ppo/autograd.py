@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from townlet_core.torch.device import products_in
 from townlet_core.torch.heads import log_prob_and_entropy
 from townlet_core.torch.inputs import prepare_tensor
 from townlet_strategies_ppo.loss import LossCoefficients, LossSums, ppo_terms
 
 if TYPE_CHECKING:
     from townlet_core.arrays import Array
+    from townlet_core.torch.device import Precision
     from townlet_core.torch.network import TorchNetwork
     from townlet_strategies_ppo.batch import Minibatch, RolloutBatch
 
@@ -28,8 +30,9 @@ OTHER_GROUP_ROWS = 1 << 20
 class AutogradGradient:
     """Differentiates minibatches; see `update.Gradient`."""
 
-    def __init__(self, network: TorchNetwork) -> None:
-        self._network = network
+    def __init__(self, network: TorchNetwork, precision: Precision = "float32") -> None:
+        """Take up the network, and the arithmetic of its products."""
+        self._network, self._precision = network, precision
         self._device, self._dtype = network.parameters.device, network.parameters.dtype
         self._group_rows = GROUP_ROWS.get(self._device.type, OTHER_GROUP_ROWS)
         self._rows: _DeviceRows | None = None
@@ -64,7 +67,8 @@ class AutogradGradient:
             return torch.from_numpy(column[group]).to(self._device)
 
         chosen = sent(minibatch.rows)
-        outputs = self._network(weights, rows.inputs(chosen, self._dtype))
+        with products_in(self._precision, self._device):
+            outputs = self._network(weights, rows.inputs(chosen, self._dtype))
         log_probs, entropies = log_prob_and_entropy(
             self._network.spec.head,
             outputs,

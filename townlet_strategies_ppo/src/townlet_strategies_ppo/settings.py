@@ -74,6 +74,12 @@ class PPOSettings(NetworkSettings):
         description="Stop the passes of an update when kl_k3 of a pass exceeds this; null = off. [nats]",
     )
     adam_epsilon: float = Field(default=1e-5, gt=0, le=1, description="Added to Adam's denominator. [1]")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        default="float32",
+        description="Arithmetic of the matrix products that torch differentiates, as on a GPU: tf32 (19 bits, on a GPU "
+        "that has it), bfloat16 (16 bits; weights, losses and gradients stay float32). What NumPy multiplies, acting "
+        "and closed forms on the CPU, is float32.",
+    )
     normalize_advantages: bool = Field(
         default=True,
         description="Whether each minibatch's advantages are shifted and scaled to mean 0 and deviation 1.",

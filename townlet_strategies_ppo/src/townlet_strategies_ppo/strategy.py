@@ -105,7 +105,7 @@ class _Run:
             state.num_threads = self.context.num_threads or choose_threads(
                 network, self.num_shards, max(1, rows // self.settings.num_minibatches)
             )
-        with learning(network, state.num_threads) as self.gradient:
+        with learning(network, self.settings, state.num_threads) as self.gradient:
             return self._train(state)
 
     def _train(self, state: PPOState) -> PPOTrainingResultDTO:

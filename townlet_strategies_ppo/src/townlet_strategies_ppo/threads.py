@@ -7,9 +7,11 @@ each product instead: its bytes depend on the number, it pays for large products
 
 from __future__ import annotations
 
+import warnings
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from townlet_core.errors import TownletWarning
 from townlet_core.torch.device import limited_threads, usable_processors
 from townlet_strategies_ppo.batch import count_groups
 from townlet_strategies_ppo.closed_form import GROUP_ROWS
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from townlet_core.torch.network import TorchNetwork
+    from townlet_strategies_ppo.settings import PPOSettings
     from townlet_strategies_ppo.update import Gradient
 
 TORCH_ROWS = 8192
@@ -35,10 +38,15 @@ def choose_threads(network: TorchNetwork, num_shards: int, size: int) -> int:
 
 
 @contextmanager
-def learning(network: TorchNetwork, num_threads: int) -> Iterator[Gradient]:
+def learning(network: TorchNetwork, settings: PPOSettings, num_threads: int) -> Iterator[Gradient]:
     """Differentiate with so many threads, and end them after that."""
+    if is_closed_form(network) and settings.precision != "float32":
+        text = (
+            f"strategies.ppo.precision = {settings.precision} changes nothing: this network learns in float32, in NumPy"
+        )
+        warnings.warn(text, TownletWarning, stacklevel=2)
     with (
         limited_threads(1 if is_closed_form(network) else num_threads),
-        closing(make_gradient(network, num_threads=num_threads)) as gradient,
+        closing(make_gradient(network, num_threads=num_threads, precision=settings.precision)) as gradient,
     ):
         yield gradient

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from townlet_core import randomness
     from townlet_core.arrays import Array
+    from townlet_core.torch.device import Precision
     from townlet_core.torch.network import TorchNetwork
     from townlet_strategies_ppo.batch import Minibatch, RolloutBatch
     from townlet_strategies_ppo.settings import PPOSettings
@@ -123,9 +124,11 @@ def is_closed_form(network: TorchNetwork) -> bool:
     return network.parameters.device.type == "cpu" and has_closed_form(network.spec)
 
 
-def make_gradient(network: TorchNetwork, *, num_threads: int = 1) -> Gradient:
-    """Return what differentiates this network."""
-    return ClosedFormGradient(network, num_threads) if is_closed_form(network) else AutogradGradient(network)
+def make_gradient(network: TorchNetwork, *, num_threads: int = 1, precision: Precision = "float32") -> Gradient:
+    """Return what differentiates this network; the number of threads is for the closed form, precision for autograd."""
+    if is_closed_form(network):
+        return ClosedFormGradient(network, num_threads)
+    return AutogradGradient(network, precision)
 
 
 def make_optimizer(network: TorchNetwork, *, epsilon: float) -> Adam | NumpyAdam:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -13,6 +13,8 @@ from townlet_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -46,6 +48,21 @@ def describe_device(name: str) -> str:
 def usable_processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Make matrix products in another arithmetic, and then as before."""
+    if precision == "bfloat16":
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

@@ -88,9 +88,10 @@ class TorchNetwork:
         """Return the outputs for prepared inputs, name -> (S, B, *shape)."""
         layers = network.Layers.of(self.spec, weights)
         features = network.encoded(self._operations, self.spec, self.encoder, layers, inputs)
+        dtype = self.parameters.dtype  # products may have been made in a shorter one
         return NetworkOutputs(
-            network.actor_outputs(self._operations, self.spec, layers, features),
-            network.critic_outputs(self._operations, self.spec, layers, features),
+            network.actor_outputs(self._operations, self.spec, layers, features).to(dtype),
+            network.critic_outputs(self._operations, self.spec, layers, features).to(dtype),
             layers.log_std,
         )
 
