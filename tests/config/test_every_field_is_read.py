@@ -120,6 +120,15 @@ def clone_something(path):
         TrainingOrchestrator(load_config(None, sets=sets, options=options).config).run()
 
 
+def learn_from_recordings(dataset, path):
+    """A short run of PPO on what another run has captured."""
+    from townlet_core.orchestrator import TrainingOrchestrator
+
+    options = {"training.runs_dir": path, "strategies.ppo.dataset": dataset, "strategies.ppo.data_mode": "replay"}
+    options["strategies.ppo.total_steps"] = 8
+    TrainingOrchestrator(load_config(None, sets=SHORT, options=options).config).run()
+
+
 @pytest.mark.timeout(240)
 def test_real_runs_read_every_field(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason="PPO trains with torch")
@@ -133,5 +142,7 @@ def test_real_runs_read_every_field(monkeypatch, tmp_path):
         config = load_config(None, sets=[*SHORT, *sets], options=options).config
         TrainingOrchestrator(config).run()
     clone_something(tmp_path)
+    (capture,) = (tmp_path / "continuous").glob("*/capture")
+    learn_from_recordings(capture, tmp_path / "replay")
     live_a_scripted_day()
     assert reads.unread(SimulationConfig, BCSettings, PPOSettings) == []

@@ -109,6 +109,13 @@ def _evaluation(run: RunDirectory) -> str:
     return shlex.join([*words, "--env", environment] if runs_code(environment) else words)
 
 
+def _trained_in(policy: Path) -> str:
+    """Return the environment that an artefact is from; empty where recordings did not say."""
+    from townlet_core.policy.artefact import DOCUMENT_FILE, PolicyDocument
+
+    return PolicyDocument.model_validate_json((policy / DOCUMENT_FILE).read_bytes()).provenance.environment
+
+
 def _cloning(data: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what there is to say about a cloned policy; nothing about others."""
     lines = []
@@ -183,7 +190,8 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
     if result.artefact is not None:
         policy = run.path / result.artefact.path
         lines.append(("policy", f"{policy}  artefact sha256 {result.artefact.digest[:12]}"))
-        if not data.get("rollout_skipped"):  # what could not be run would not run there either
+        is_homeless = data.get("data_mode") == "replay" and not _trained_in(policy)
+        if not (is_homeless or data.get("rollout_skipped")):  # what could not be run would not run there either
             lines.append(("next", _evaluation(run)))
     for name, text in lines:
         click.echo(f"{name:<12} {text}")
