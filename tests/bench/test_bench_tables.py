@@ -37,9 +37,10 @@ def test_a_wide_table_goes_on_below_with_its_first_columns_again():
 
 
 def test_columns_have_short_headings_shares_are_percentages_and_large_numbers_are_whole():
-    row = {"num_worlds": 8, "steps_per_sec": 123456.7, "share_acting": 0.254, "share": 0.254, "update_sec": 1.25}
-    table = cells(bench_lines([row]))
-    assert table == [["worlds", "steps/s", "act", "share", "update", "s"], ["8", "123,457", "25%", "0.254", "1.25"]]
+    row = {"num_worlds": 8, "steps_per_sec": 123456.7, "share_acting": 0.254, "share": 0.254, "vast": 1.25, "ok": True}
+    headings, values = cells(bench_lines([row]))
+    assert headings == ["worlds", "steps/s", "act", "share", "vast", "ok"]
+    assert values == ["8", "123,457", "25%", "0.254", "1.25", "yes"]
 
 
 def test_a_column_that_is_wider_than_a_terminal_is_shown_all_the_same():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
+from townlet_core.bench.memory import MEGABYTE, megabytes, memory_of, require_memory_figures
 from townlet_core.errors import UnavailableError
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.summary import summarise
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 NUM_FEATURES, NUM_ACTIONS, EPISODE_STEPS = 64, 8, 1000
 BUDGET_BYTES = 512 << 20
 """What a training may have resident at its peak, mapped pages of the dataset included. [bytes]"""
-_MEGABYTE = 1 << 20
 _POLL_SEC = 0.02
 
 
@@ -67,16 +67,15 @@ def measure_replay(sizes_mb: Sequence[int], *, epochs: int = 1, directory: Path 
     Raises:
         UnavailableError: this system does not tell how much memory a process has, or BC is not installed.
     """
-    if sys.platform != "linux":
-        raise UnavailableError("this benchmark reads the memory of processes from /proc, which only Linux has")
+    require_memory_figures()
     return list(_rows(sizes_mb, epochs, directory))
 
 
 def _rows(sizes_mb: Sequence[int], epochs: int, directory: Path | None) -> Iterator[dict[str, Any]]:
     for size in sizes_mb:
         with tempfile.TemporaryDirectory(dir=directory) as place:
-            dataset = write_synthetic(Path(place) / "data", size * _MEGABYTE)
-            row: dict[str, Any] = {"size_mb": round(dataset.num_bytes / _MEGABYTE), "rows": dataset.num_rows}
+            dataset = write_synthetic(Path(place) / "data", size * MEGABYTE)
+            row: dict[str, Any] = {"size_mb": round(dataset.num_bytes / MEGABYTE), "rows": dataset.num_rows}
             row |= _train(dataset, Path(place) / "run", epochs)
             begin = time.perf_counter()
             summarise(dataset)
@@ -98,7 +97,7 @@ def _train(dataset: Dataset, run: Path, epochs: int) -> dict[str, Any]:
     anonymous = peak = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
-            status = _memory(process.pid)
+            status = memory_of(process.pid)
             anonymous, peak = max(anonymous, status.get("RssAnon", 0)), max(peak, status.get("VmHWM", 0))
             time.sleep(_POLL_SEC)
         assert process.stdout is not None
@@ -108,16 +107,7 @@ def _train(dataset: Dataset, run: Path, epochs: int) -> dict[str, Any]:
     result = json.loads(output)
     return {
         "samples_per_sec": round(result["samples_per_sec"], 1),
-        "peak_anonymous_mb": round(anonymous / _MEGABYTE, 1),
-        "peak_resident_mb": round(peak / _MEGABYTE, 1),
+        "peak_anonymous_mb": megabytes(anonymous),
+        "peak_resident_mb": megabytes(peak),
         "within_budget": peak <= BUDGET_BYTES,
     }
-
-
-def _memory(process: int) -> dict[str, int]:
-    """Return what `/proc` says about a process's memory, in bytes; nothing once it has gone."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return {}
-    return {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")}

@@ -23,6 +23,7 @@ from townlet_core.spaces import flatten_space
 if TYPE_CHECKING:
     from townlet_core.context import Clock
     from townlet_core.plugins.registry import Registry
+    from townlet_core.policy.spec import PolicySpec
 
 
 def measure_town_ppo(
@@ -57,13 +58,7 @@ def measure_town_ppo(
     Raises:
         UnavailableError: PPO, or torch, is not installed.
     """
-    config = registry.resolve_config(
-        SimulationConfig(
-            environment=EnvironmentConfig.model_validate({"num_worlds": num_worlds, "town": {"variant": variant}}),
-            training=TrainingConfig(strategy="ppo", num_threads=num_threads, device="cpu"),
-            strategies={"ppo": {"total_steps": 10**12, "num_steps": num_steps}},
-        )
-    )
+    config = town_config(registry, num_worlds=num_worlds, num_steps=num_steps, variant=variant, num_threads=num_threads)
     clock = clock or FineClock()
     products = _products(config, registry, num_threads=num_threads, clock=clock)
 
@@ -78,12 +73,35 @@ def measure_town_ppo(
     return row | summary(probe, warmup) | _limit(probe, products, warmup)
 
 
+def town_config(
+    registry: Registry, *, num_worlds: int, num_steps: int, variant: str, num_threads: int
+) -> SimulationConfig:
+    """Return the configuration of an endless training in the town, with the defaults of PPO filled in.
+
+    Raises:
+        UnavailableError: PPO is not installed.
+    """
+    return registry.resolve_config(
+        SimulationConfig(
+            environment=EnvironmentConfig.model_validate({"num_worlds": num_worlds, "town": {"variant": variant}}),
+            training=TrainingConfig(strategy="ppo", num_threads=num_threads, device="cpu"),
+            strategies={"ppo": {"total_steps": 10**12, "num_steps": num_steps}},
+        )
+    )
+
+
+def town_network(registry: Registry, config: SimulationConfig) -> PolicySpec:
+    """Return the network that PPO trains under `config`, in the town."""
+    model = registry.resolve("strategy", "ppo", field="settings")
+    settings = settings_from(model, config.strategies["ppo"], path="strategies.ppo")
+    observation_space, action_space = town_spaces(config.environment.town)
+    return spec_of_settings(flatten_space(observation_space), action_space, settings)
+
+
 def _products(config: SimulationConfig, registry: Registry, *, num_threads: int, clock: Clock) -> ProductTimer:
     """Return the products of an update as `config` describes it."""
     section, environment = config.strategies["ppo"], config.environment
-    observation_space, action_space = town_spaces(environment.town)
-    settings = settings_from(registry.resolve("strategy", "ppo", field="settings"), section, path="strategies.ppo")
-    spec = spec_of_settings(flatten_space(observation_space), action_space, settings)
+    spec = town_network(registry, config)
     shape = UpdateShape(
         num_steps=section["num_steps"],
         num_shards=environment.num_worlds // environment.shard_worlds,

@@ -72,6 +72,50 @@ def ppo(
     _print("ppo", rows, as_json=as_json, keys=3)
 
 
+@command.command("ppo-memory")
+@click.option(
+    "--worlds", type=click.IntRange(1, 65536), multiple=True, default=(1024,), show_default=True, help=_REPEATABLE
+)
+@click.option(
+    "--num-steps", type=click.IntRange(1, 1_000_000), default=64, show_default=True, help="Steps between two updates."
+)
+@click.option(
+    "--variants",
+    type=click.Choice(["hybrid", "full", "compact"]),
+    multiple=True,
+    default=("hybrid",),
+    show_default=True,
+    help="What agents see; repeatable.",
+)
+@_threads
+@_json
+@pass_state
+def ppo_memory(
+    state: CliState,
+    *,
+    worlds: tuple[int, ...],
+    num_steps: int,
+    variants: tuple[str, ...],
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Peak memory of PPO in the town, beside one rollout and the network, which it cannot do without.
+
+    Two updates are made in a process of their own; of the network count the parameters, their gradient and Adam's
+    moments. Peaks are above what is resident once the environment has been reset.
+    """
+    from townlet_core.bench.ppo_memory import measure_ppo_memory
+
+    rows = [
+        measure_ppo_memory(state.registry, num_worlds=number, num_steps=num_steps, variant=view, num_threads=threads)
+        for number in worlds
+        for view in variants
+    ]
+    _print("ppo-memory", rows, as_json=as_json, keys=3)
+    if not as_json:
+        click.echo("MB; ratio: peak / (buffer + network); with env: (env + peak) / the same")
+
+
 @command.command("bc")
 @click.option(
     "--rows", type=click.IntRange(256, 100_000_000), default=200_000, show_default=True, help="Rows of the dataset."
@@ -93,7 +137,7 @@ def bc(state: CliState, *, rows: int, batch_size: int, seconds: float, threads: 
     from townlet_core.bench.bc import measure_bc
 
     measured = measure_bc(state.registry, rows=rows, seconds=seconds, batch_size=batch_size, num_threads=threads)
-    _print("bc", measured, as_json=as_json)
+    _print("bc", measured, as_json=as_json, keys=1)
 
 
 @command.command("solve")
@@ -106,7 +150,7 @@ def solve(state: CliState, *, seeds: int, threads: int, as_json: bool) -> None:
     from townlet_core.bench.solve import measure_solve
 
     rows = [measure_solve(state.registry, seed=seed, num_threads=threads) for seed in range(seeds)]
-    _print("solve", rows, as_json=as_json)
+    _print("solve", rows, as_json=as_json, keys=1)
 
 
 @command.command("startup")
@@ -310,7 +354,7 @@ def replay(*, sizes: tuple[int, ...], epochs: int, directory: Path | None, as_js
     """
     from townlet_core.bench.replay import measure_replay
 
-    _print("replay", measure_replay(sizes, epochs=epochs, directory=directory), as_json=as_json)
+    _print("replay", measure_replay(sizes, epochs=epochs, directory=directory), as_json=as_json, keys=1)
 
 
 @command.command("clone")

@@ -33,6 +33,12 @@ _HEADINGS = {
     "share_of_limit": "of limit",
     "share_of_limit_cpu": "(cpu)",
     "gflop_per_agent_step": "gflop",
+    "imports_mb": "imports",
+    "environment_mb": "env MB",
+    "buffer_mb": "buffer",
+    "network_mb": "network",
+    "peak_mb": "peak MB",
+    "ratio_with_environment": "with env",
 }
 """What stands above a column instead of its name in the JSON."""
 
@@ -91,4 +97,6 @@ def _shown(name: str, value: object) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return "never"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int | float) else str(value)
