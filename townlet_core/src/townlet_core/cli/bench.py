@@ -99,10 +99,10 @@ def ppo_memory(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Peak memory of PPO in the town, beside one rollout and the network, which it cannot do without.
+    """Peak memory of PPO in the town, beside one rollout and the network.
 
-    Two updates are made in a process of their own; of the network count the parameters, their gradient and Adam's
-    moments. Peaks are above what is resident once the environment has been reset.
+    Without those two it cannot be; of the network count the parameters, their gradient and Adam's moments. Two updates
+    are made in a process of their own. Peaks are above what is resident once the environment has been reset.
     """
     from townlet_core.bench.ppo_memory import measure_ppo_memory
 
