@@ -1,0 +1,85 @@
+"""What episodes say about a policy, and about the difference of two: means, and intervals by bootstrap.
+
+Resampling is drawn by key, so that the same episodes always give the same interval.
+
+Legend: E episodes, B resamples.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from townlet_core import randomness
+from townlet_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from townlet_core.arrays import Array
+
+    Statistic = Callable[[Array], Array]
+
+NUM_RESAMPLES = 10_000
+CONFIDENCE = 0.95
+_NUMBERS_AT_ONCE = 1 << 20
+
+
+def mean(values: Array) -> Array:
+    """Return the mean over the last axis."""
+    return np.asarray(values.mean(axis=-1))
+
+
+def interquartile_mean(values: Array) -> Array:
+    """Return the mean over the last axis of what is left without its lowest and highest quarter.
+
+    Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice": it needs fewer episodes
+    than the median, and outliers move it less than the mean. A quarter is rounded down.
+    """
+    count = values.shape[-1]
+    cut = count // 4
+    return mean(np.sort(values, axis=-1)[..., cut : count - cut])
+
+
+def bootstrap_interval(
+    values: Array, statistic: Statistic = mean, *, confidence: float = CONFIDENCE, resamples: int = NUM_RESAMPLES
+) -> tuple[float, float]:
+    """Return the bounds of a statistic of (E,) values, by the percentiles of resampled ones (Efron 1979).
+
+    Of two policies that ran the same episodes, give the differences: an interval of them is much shorter than that of
+    two means, because what is luck of an episode is taken out.
+
+    Args:
+        values: one for each episode; episodes are independent, what happens within one is not.
+        statistic: of the last axis.
+        confidence: share of the resamples between the bounds.
+        resamples: B.
+
+    Raises:
+        UsageError: there are no values, or one is not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
+        raise UsageError(f"an interval needs finite numbers in one row, not {values}")
+    count = values.size
+    rows = max(1, _NUMBERS_AT_ONCE // count)
+    found = [
+        statistic(values[_resampled(np.arange(first, min(first + rows, resamples)), count)])
+        for first in range(0, resamples, rows)
+    ]
+    tail = 50.0 * (1.0 - confidence)
+    low, high = np.percentile(np.concatenate(found), [tail, 100.0 - tail])
+    return float(low), float(high)
+
+
+def probability_of_improvement(differences: Array) -> float:
+    """Return how likely an episode is better than its counterpart; half of what is equal counts."""
+    differences = np.asarray(differences)
+    return float(np.mean(differences > 0) + 0.5 * np.mean(differences == 0))
+
+
+def _resampled(numbers: Array, count: int) -> Array:
+    """Return indices below `count` of the resamples called `numbers`, (B, count)."""
+    uniform = randomness.uniform(randomness.key(0, "bootstrap", numbers)[:, None], np.arange(count))
+    return (uniform * count).astype(np.int64)
