@@ -7,11 +7,10 @@ writer; each state is put on a real disk and read by the production reader.
 
 from __future__ import annotations
 
-import itertools
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 
 import pytest
+from device_states import Device, put_on_disk
 
 from townlet_core.checkpoint.atomic import clean_leftovers, write_directory
 from townlet_core.checkpoint.manifest import read_directory
@@ -19,103 +18,6 @@ from townlet_core.checkpoint.store import POINTER_NAME, CheckpointStore
 from townlet_core.errors import CheckpointError, DataError, MissingInputError
 
 STEPS = (1, 2, 3)
-
-
-@dataclass(eq=False)
-class File:
-    written: bytes = b""
-    synced: bytes | None = None
-
-
-@dataclass(eq=False)
-class Directory:
-    names: dict[str, object] = field(default_factory=dict)
-    """As running programs see it."""
-    durable: dict[str, object] = field(default_factory=dict)
-    pending: list[tuple[tuple[str, object | None], ...]] = field(default_factory=list)
-    """Changes not synced, each of (name, what it names then) pairs that happen together."""
-
-    def change(self, *changes: tuple[str, object | None]) -> None:
-        self.pending.append(changes)
-        apply(self.names, changes)
-
-    def sync(self) -> None:
-        for changes in self.pending:
-            apply(self.durable, changes)
-        self.pending.clear()
-
-
-def apply(names, changes):
-    for name, item in changes:
-        if item is None:
-            names.pop(name, None)
-        else:
-            names[name] = item
-
-
-class Device:
-    """Follows recorded calls."""
-
-    def __init__(self):
-        self.root = Directory()
-
-    def _find(self, path):
-        item = self.root
-        for part in [part for part in path.split("/") if part not in ("", ".")]:
-            item = item.names[part]
-        return item
-
-    def _parent(self, path):
-        parent, _, name = path.rpartition("/")
-        return self._find(parent), name
-
-    def follow(self, call, path, *arguments):
-        parent, name = self._parent(path)
-        if call == "make_directory":
-            parent.change((name, Directory()))
-        elif call == "create":
-            parent.change((name, File()))
-        elif call == "write":
-            self._find(path).written += arguments[0]
-        elif call == "sync":
-            self._find(path).synced = self._find(path).written
-        elif call == "sync_directory":
-            self._find(path).sync()
-        elif call == "rename":
-            other, target = self._parent(arguments[0])
-            assert other is parent, "the model knows renames within a directory"
-            parent.change((name, None), (target, parent.names[name]))
-        else:
-            assert call in ("remove_file", "remove_directory")
-            parent.change((name, None))
-
-    def states(self):
-        return set(directory_states(self.root))
-
-
-def directory_states(directory):
-    for kept in itertools.product((False, True), repeat=len(directory.pending)):
-        names = dict(directory.durable)
-        for keep, changes in zip(kept, directory.pending, strict=True):
-            if keep:
-                apply(names, changes)
-        options = [[(name, state) for state in item_states(item)] for name, item in sorted(names.items())]
-        yield from (frozenset(choice) for choice in itertools.product(*options))
-
-
-def item_states(item):
-    if isinstance(item, Directory):
-        return set(directory_states(item))
-    return {item.synced} if item.synced == item.written else {b"", item.written[: len(item.written) // 2], item.written}
-
-
-def put_on_disk(state, path):
-    path.mkdir()
-    for name, item in state:
-        if isinstance(item, bytes):
-            (path / name).write_bytes(item)
-        else:
-            put_on_disk(item, path / name)
 
 
 def problem(path, acknowledged):
