@@ -9,7 +9,7 @@ from gymnasium import spaces
 from townlet_core.config.environment import EnvironmentConfig
 from townlet_core.environments import limits
 from townlet_core.environments.build import make_environment
-from townlet_core.environments.gym_source import spare_batch_action_checks
+from townlet_core.environments.gym_source import spare_action_checks, spare_batch_action_checks
 from townlet_core.errors import ConfigError, DataError, UnavailableError, UsageError
 
 
@@ -111,6 +111,17 @@ def test_a_fault_in_a_vector_entry_point_names_world_and_step(make) -> None:
         environment.step(np.zeros((3, 1), np.int64))
     with pytest.raises(UsageError, match="is closed"):
         environment.reset(0)
+
+
+@pytest.mark.parametrize("start", [0, 5, -3])
+def test_the_quick_membership_test_of_an_action_has_the_same_members(start) -> None:
+    plain, quick = spaces.Discrete(3, start=start), spaces.Discrete(3, start=start)
+    spare_action_checks(SimpleNamespace(unwrapped=SimpleNamespace(action_space=quick)))
+    assert type(quick) is not type(plain)
+    assert quick == plain
+    offered = [*range(-5, 10), 10**30, np.int64(start), np.array(start), True, float(start), "0", None]
+    assert [quick.contains(action) for action in offered] == [plain.contains(action) for action in offered]
+    assert [action for action in range(-5, 10) if quick.contains(action)] == [start, start + 1, start + 2]
 
 
 @pytest.mark.parametrize("nvec", [[2, 2, 2], [3]])
