@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Writer = Callable[[int, Any], None]
 
+_SMALL = 256
+"""Size of an observation up to which the call costs more than a second copy. [bytes]"""
+
 
 def observation_writer(space: Space, targets: tuple[Array, ...]) -> Writer:
     """Return ``write(row, observation)`` for an observation space.
@@ -52,6 +55,36 @@ def observation_writer(space: Space, targets: tuple[Array, ...]) -> Writer:
             raise FieldError("observation", f"does not fit its space: {error}") from error
         for leaf, value in zip(leaves, values, strict=True):
             leaf(row, value)
+
+    return write
+
+
+def rows_writer(space: Space, targets: tuple[Array, ...]) -> Callable[[list[Any]], bool]:
+    """Return ``write(observations)``, which writes the observations of all worlds at once, or nothing.
+
+    One call for all rows costs a third of one for each. It is made for a space of one small leaf and observations of
+    its shape and type. Else the result is False, and each row is to be written by itself, which converts it or tells
+    what is wrong.
+
+    Args:
+        space: as the environment gives it.
+        targets: (N, ...) for each leaf.
+    """
+    target = targets[0]
+    is_plain = not isinstance(space, spaces.Dict | spaces.Tuple) and leaf_start(space) is None
+    is_quick = is_plain and space.dtype == target.dtype and target[:1].nbytes <= _SMALL
+
+    def write(observations: list[Any]) -> bool:
+        if not is_quick:
+            return False
+        try:
+            batch = np.array(observations)
+        except Exception:  # noqa: BLE001  (whatever it is, it is told of the row that it comes from)
+            return False
+        if batch.dtype != target.dtype or batch.shape != target.shape:
+            return False
+        target[...] = batch
+        return True
 
     return write
 

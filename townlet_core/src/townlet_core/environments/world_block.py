@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from townlet_core.arrays import is_finite
 from townlet_core.environments.faults import FieldError, Place
-from townlet_core.environments.leaf_writers import RowCheck, observation_writer
+from townlet_core.environments.leaf_writers import RowCheck, observation_writer, rows_writer
 from townlet_core.environments.seeds import EpisodeSeeds
 from townlet_core.environments.step_values import ACTION_MASK, flat_action_mask, require_flag, reward_number
 from townlet_core.environments.worlds import close_worlds
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 class WorldBlock:
     """Worlds `first` to `first + len(worlds)` of an environment.
+
+    As in Gymnasium's own loop, what a world shows has to stay as it is until all worlds have made their step.
 
     Args:
         worlds: the worlds, all with the same spaces.
@@ -50,6 +52,7 @@ class WorldBlock:
         self._arrays = arrays
         space: Space = worlds[0].observation_space
         self._write = observation_writer(space, arrays.observations)
+        self._write_rows = rows_writer(space, arrays.observations)
         self._check = RowCheck(space)
         self._is_discrete = isinstance(worlds[0].action_space, spaces.Discrete)
         self._num_actions = action_count(worlds[0].action_space)
@@ -91,7 +94,9 @@ class WorldBlock:
         arrays.episodes[:] = 0 if episodes is None else episodes
         arrays.episode_starts.fill(True)  # noqa: FBT003  (the value to fill with)
         arrays.action_mask.fill(True)  # noqa: FBT003  (the value to fill with)
-        masks = [self._reset_world(world) for world in range(len(self._worlds))]
+        first = [self._reset_world(world) for world in range(len(self._worlds))]
+        self._write_all([observation for observation, _ in first])
+        masks = [mask for _, mask in first]
         self._is_masked = self._num_actions > 0 and masks[0] is not None
         for world, mask in enumerate(masks):
             self._write_mask(world, mask)
@@ -110,8 +115,9 @@ class WorldBlock:
         Raises:
             EnvironmentFault: a world failed.
         """
-        arrays, limits, write = self._arrays, self._limits, self._write
+        arrays, limits = self._arrays, self._limits
         rewards, current, is_masked = arrays.rewards, arrays.current, self._is_masked
+        seen: list[Any] = []
         earned: list[float] = []
         arrays.terminations.fill(False)  # noqa: FBT003  (the value to fill with)
         arrays.truncations.fill(False)  # noqa: FBT003  (the value to fill with)
@@ -126,13 +132,14 @@ class WorldBlock:
             for world, step in enumerate(self._step_functions):
                 current[0] = world
                 observation, reward, terminated, truncated, info = step(choices[world])
-                write(world, observation)
+                seen.append(observation)
                 earned.append(reward if reward.__class__ is float else reward_number(reward))
                 if terminated is False and truncated is False and ages[world] < limits[world]:
                     if is_masked:
                         self._write_mask(world, info.get(ACTION_MASK))
-                elif self._ends(world, terminated, truncated):
+                elif self._ends(world, observation, terminated, truncated):
                     has_ended = True
+                    seen[world] = self._begin_next(world)
                 elif is_masked:
                     self._write_mask(world, info.get(ACTION_MASK))
         except EnvironmentFault:
@@ -141,6 +148,7 @@ class WorldBlock:
             raise self._place(world).fault(str(error)) from error.__cause__
         except Exception as error:
             raise self._place(world).fault(f"step raised {type(error).__name__}: {error}", cause=error) from error
+        self._write_all(seen)
         with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is told below
             rewards[:] = earned
         self._require_possible(arrays.observations)
@@ -153,8 +161,8 @@ class WorldBlock:
         """Close every world, whatever the others do."""
         close_worlds(self._worlds)
 
-    def _ends(self, world: int, terminated: Any, truncated: Any) -> bool:
-        """Note the end of an episode, if it is one, and start the next; return whether it was."""
+    def _ends(self, world: int, observation: Any, terminated: Any, truncated: Any) -> bool:
+        """Note the end of an episode, if it is one; return whether it was."""
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
             require_flag(name, flag)
         arrays = self._arrays
@@ -163,28 +171,47 @@ class WorldBlock:
             return False
         arrays.terminations[world] = terminated
         arrays.truncations[world] = truncated or has_run_out
+        self._write(world, observation)
         for final, leaf in zip(arrays.final_observations, arrays.observations, strict=True):
             final[world] = leaf[world]
         problem = self._check.problem(arrays.final_observations, world)
         if problem is not None:
             raise self._place(world).fault(problem)
+        return True
+
+    def _begin_next(self, world: int) -> Any:
+        """Start the next episode of a world and return its first observation."""
+        arrays = self._arrays
         arrays.episode_starts[world] = True
         arrays.episodes[world] += 1
         arrays.ages[world] = 0
-        self._write_mask(world, self._reset_world(world))
-        return True
+        observation, mask = self._reset_world(world)
+        self._write_mask(world, mask)
+        return observation
 
-    def _reset_world(self, world: int) -> Any:
-        """Reset one world with the seed of its episode, write its observation and return its action mask or None."""
+    def _reset_world(self, world: int) -> tuple[Any, Any]:
+        """Reset one world with the seed of its episode and return its observation and its action mask or None."""
         self._arrays.current[0] = world
         try:
             observation, info = self._worlds[world].reset(seed=self._seeds.of(world, int(self._arrays.episodes[world])))
-            self._write(world, observation)
-            return info.get(ACTION_MASK)
+            return observation, info.get(ACTION_MASK)
+        except Exception as error:
+            raise self._place(world).fault(f"reset raised {type(error).__name__}: {error}", cause=error) from error
+
+    def _write_all(self, observations: list[Any]) -> None:
+        """Write what every world shows, at once if that is possible."""
+        if self._write_rows(observations):
+            return
+        world = 0
+        try:
+            for world, observation in enumerate(observations):
+                self._write(world, observation)
         except FieldError as error:
             raise self._place(world).fault(str(error)) from error.__cause__
         except Exception as error:
-            raise self._place(world).fault(f"reset raised {type(error).__name__}: {error}", cause=error) from error
+            raise self._place(world).fault(
+                f"its observation raised {type(error).__name__}: {error}", cause=error
+            ) from error
 
     def _write_mask(self, world: int, mask: Any) -> None:
         if not self._is_masked:
