@@ -148,7 +148,9 @@ class PPOTelemetry(EvaluationFields, AnnealFields, TownFields, BaselineFields):
     episode_return_max: float | None = Field(default=None, description="The same.")
     episode_length_mean: float | None = Field(default=None, description="The same, in steps.")
     policy_digest: str = Field(description="SHA-256 of the weights after this update.")
-    epoch_duration_sec: float = Field(ge=0.0, description="Wall-clock seconds of this update, rollout included.")
+    epoch_duration_sec: float = Field(
+        ge=0.0, description="Wall-clock seconds of this update, with its rollout and without an evaluation."
+    )
     steps_per_sec: float = Field(ge=0.0, description="Agent-steps per second of this update.")
     log_stream_offset: int = Field(default=0, ge=0, description="Bytes in the telemetry file before this record.")
     conflict: dict[str, float] = Field(
