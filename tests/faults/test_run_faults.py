@@ -146,6 +146,26 @@ def test_a_run_whose_disk_is_full_from_any_write_on_ends_with_code_74_and_then_w
     assert ended > num_calls // 4
 
 
+def test_a_run_that_meets_a_limit_on_file_sizes_ends_with_code_74_and_then_with_the_same_bytes(tmp_path, uninterrupted):
+    """Real EFBIG: the kernel cuts a file at its middle. SIGXFSZ, which it sends too, is ignored by Python."""
+    resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
+    train(tmp_path / "whole")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for name in ("config.yaml", "run.json", "telemetry.jsonl", "result.json", "state.safetensors"):
+        path = tmp_path / name
+        size = max(file.stat().st_size for file in (tmp_path / "whole").rglob(name))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
+        try:
+            with pytest.raises(StorageError, match=r"EFBIG\] \(a limit on file sizes is in force") as error:
+                train(path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert error.value.exit_code == ExitCode.IO
+        assert str(path) in str(error.value)
+        train(path)
+        assert differences(outcome(path), uninterrupted) == []
+
+
 class JumpingClock:
     """A clock of a machine that is set back and forth, and put to sleep."""
 
