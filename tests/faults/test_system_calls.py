@@ -1,6 +1,7 @@
 """What the kernel is asked for, not only what our own file layer says it asked for."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -90,3 +91,27 @@ def test_a_kill_at_every_system_call_that_writes_is_recovered_from(tmp_path, cal
         assert kills < 30
     assert kills >= least
     assert sorted(path.name for path in root.iterdir()) == [f"{step:012d}", "newest"]
+
+
+@pytest.mark.system("strace")
+def test_a_kill_at_every_system_call_that_makes_a_file_is_recovered_from(tmp_path):
+    """Python opens many files before: which calls make ours is found in the trace of a save that nobody kills."""
+    root, log = tmp_path / "checkpoints", tmp_path / "log"
+    CheckpointStore(root, keep_last=1).save(1, {"a": b"1"})
+    trace = ["strace", "-qq", "-o", log, "-e", "trace=?open,?openat"]
+    again = [sys.executable, "-c", AGAIN, root]
+    shutil.copytree(root, tmp_path / "kept")
+    subprocess.run([*trace, *again, "2"], check=True, capture_output=True, timeout=60)
+    numbers = [number for number, line in enumerate(log.read_text().splitlines(), start=1) if "O_CREAT" in line]
+    assert len(numbers) == 3, "a file, its manifest and the pointer"
+    for number in numbers:
+        inject = ["-e", f"inject=?open,?openat:signal=KILL:when={number}"]
+        shutil.rmtree(root)
+        shutil.copytree(tmp_path / "kept", root)
+        done = subprocess.run([*trace, *inject, *again, "2"], capture_output=True, check=False, timeout=60)
+        assert done.returncode in (-9, 137), done.stderr
+        assert "O_CREAT" in log.read_text().splitlines()[-2], "the kill came with that call"
+        loaded = CheckpointStore(root).load_newest()
+        assert loaded.step == (1 if number < numbers[-1] else 2)
+        assert loaded.files == {"a": b"%d" % loaded.step}
+        assert loaded.skipped == ()
