@@ -211,6 +211,12 @@ def test_a_number_is_that_of_its_key_in_any_episode():
         noise.begin_episodes(begin)
     assert [place.tolist() for place in noise.position()] == [episodes.tolist(), ticks.tolist()]
     assert episodes[0] > 64
+    again = ActionNoise(7, "act", num_worlds=3, num_agents=2, size=2)
+    again.restore(noise.snapshot())
+    for begin in begins:
+        assert again.next().tobytes() == noise.next().tobytes()
+        for each in (noise, again):
+            each.begin_episodes(begin)
 
 
 def test_noise_is_keyed_by_episode_and_tick_not_by_the_steps_made():

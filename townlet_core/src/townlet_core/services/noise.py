@@ -44,21 +44,18 @@ class ActionNoise:
         self._begin = np.zeros(num_worlds, dtype=np.int64)  # the step that was the episode's tick 0
         self._episode = np.zeros(num_worlds, dtype=np.int64)
         self._keys_ahead = np.empty((_EPISODES_AHEAD, num_worlds, num_agents, 1), dtype=np.uint64)
-        self._keys_used = np.zeros(num_worlds, dtype=np.int64)
-        self._keys = np.empty((num_worlds, num_agents, 1), dtype=np.uint64)
         self._make_keys(np.arange(num_worlds))
+        self._keys = self._keys_ahead[0].copy()
         self._num_ahead = max(1, min(_MOST_TICKS, _NUMBERS_AHEAD // max(1, num_worlds * num_agents * size)))
         self._counters = np.arange(self._num_ahead * size, dtype=np.uint64).reshape(self._num_ahead, 1, 1, size)
         self._ahead = np.empty((self._num_ahead, num_worlds, num_agents, size))
         self._used = self._num_ahead
 
     def _make_keys(self, worlds: Array) -> None:
-        """Make the keys of the current episode and of those after it, for some worlds."""
-        episodes = self._episode[worlds] + np.arange(_EPISODES_AHEAD)[:, None]
-        keys = randomness.fold(self._world_keys[worlds], episodes)
+        """Make the keys of some worlds for the block of episodes in which they are."""
+        first = self._episode[worlds] // _EPISODES_AHEAD * _EPISODES_AHEAD
+        keys = randomness.fold(self._world_keys[worlds], first + np.arange(_EPISODES_AHEAD)[:, None])
         self._keys_ahead[:, worlds] = randomness.fold(keys[..., None], self._slots)[..., None]
-        self._keys_used[worlds] = 0
-        self._keys[worlds] = self._keys_ahead[0, worlds]
 
     def next(self) -> Array:
         """Return the numbers of the current tick, (N, A, X) float64 in [0, 1), and go on to the next tick."""
@@ -76,11 +73,10 @@ class ActionNoise:
         worlds = np.flatnonzero(starts)
         self._episode[worlds] += 1
         self._begin[worlds] = self._num_steps
-        self._keys_used[worlds] += 1
-        due = worlds[self._keys_used[worlds] == _EPISODES_AHEAD]
-        if len(due):
-            self._make_keys(due)
-        keys = self._keys_ahead[self._keys_used[worlds], worlds]
+        places = self._episode[worlds] % _EPISODES_AHEAD
+        if np.count_nonzero(places) < len(places):
+            self._make_keys(worlds[places == 0])
+        keys = self._keys_ahead[places, worlds]
         self._keys[worlds] = keys
         if self._used < self._num_ahead:
             self._ahead[self._used :, worlds] = randomness.uniform(keys, self._counters[: self._num_ahead - self._used])
@@ -97,5 +93,7 @@ class ActionNoise:
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Go back to a snapshot under the same seeds."""
         self._episode[:], self._begin[:] = arrays["episode"], self._num_steps - arrays["tick"]
-        self._make_keys(np.arange(len(self._episode)))
+        worlds = np.arange(len(self._episode))
+        self._make_keys(worlds)
+        self._keys = self._keys_ahead[self._episode % _EPISODES_AHEAD, worlds]
         self._used = self._num_ahead
