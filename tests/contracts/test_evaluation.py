@@ -1,5 +1,7 @@
 """Evaluation: every seed once and in order; an episode is the same in any company."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -171,15 +173,26 @@ def test_the_result_names_the_policy_and_the_environment(scripted, echo):
     assert result.duration_sec >= 0
 
 
-def test_a_continuous_policy_is_exact_in_any_company_too():
-    config = load_config(None, sets=["environment.name=gymnasium:Pendulum-v1"]).config
+TOWN = [
+    f"environment.scenario={Path(__file__).parents[1] / 'fixtures' / 'scenarios' / 'short_day.yaml'}",
+    "environment.max_episode_steps=60",
+    "environment.town={day_ticks: 10, needs: {hunger_decay: 0.03, faint_hunger: 0.15}}",
+]
 
-    def run(num_worlds):
+
+@pytest.mark.parametrize("sets", [["environment.name=gymnasium:Pendulum-v1"], TOWN], ids=["forces", "town"])
+def test_continuous_policies_and_the_town_are_exact_in_any_company_too(sets):
+    config = load_config(None, sets=sets).config
+
+    def run(num_worlds, seeds):
         environment = BuiltInResolver().environment(config.environment, num_worlds=num_worlds)
-        assert isinstance(environment.action_space, spaces.Box)
+        assert isinstance(environment.action_space, spaces.Box) or environment.num_agents > 1
         try:
-            return SERVICE.evaluate(policy_for(environment), environment, [1, 2, 3], deterministic=False).episodes
+            return SERVICE.evaluate(policy_for(environment), environment, seeds, deterministic=False).episodes
         finally:
             environment.close()
 
-    assert run(1) == run(2) == run(3)
+    alone = run(1, [1, 2, 3])
+    assert len({episode.episode_return for episode in alone}) == 3
+    assert alone == run(2, [1, 2, 3]) == run(3, [1, 2, 3])
+    assert alone[1:2] == run(4, [7, 8, 2, 9])[2:3], "other neighbours, another place"
