@@ -2,13 +2,14 @@
 
 An episode of a world that keeps Gymnasium's contract is a pure function of its reset seed and its actions. So a world
 that cannot tell its own state can be put back to where it was all the same. Where the replay does not show, byte for
-byte, what was seen before, the world is no such function, and its episodes are lost.
+byte, what was seen before (digests of that are kept), the world is no such function, and its episodes are lost.
 
 Legend: N worlds, A agents per world, T steps of the longest running episode.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -169,27 +170,25 @@ def kept_episodes(log: ActionLog, shown: EnvironmentStep, *, episodes: Array, ag
         return None
     for world, age in enumerate(ages.tolist()):
         actions[: len(actions) - age, world] = 0  # of earlier episodes
-    return {"actions": actions, **dict(_signs(shown, episodes, ages))}
+    return {"actions": actions, "episodes": episodes.copy(), "ages": ages.copy(), **dict(_signs(shown, episodes, ages))}
 
 
 def require_same(kept: Mapping[str, Array], shown: EnvironmentStep, *, episodes: Array, ages: Array) -> None:
-    """Raise `EpisodesLostError` where what a replay came to is not, byte for byte, what `kept_episodes` returned."""
-    for name, array in _signs(shown, episodes, ages):
-        if array.tobytes() != kept[name].tobytes():
-            what = name.removeprefix("observations.")
+    """Raise `EpisodesLostError` where what a replay came to is not, byte for byte, what `kept_episodes` was given."""
+    for name, digest in _signs(shown, episodes, ages):
+        if digest.tobytes() != kept[name].tobytes():
+            what = name.removeprefix("digests.")
             raise EpisodesLostError(f"after the same seeds and actions, '{what}' is not what it was")
 
 
 def _signs(shown: EnvironmentStep, episodes: Array, ages: Array) -> Iterator[tuple[str, Array]]:
-    """Yield what tells a replay that went astray; the reward of a world that was just reset is of another episode."""
-    yield "episodes", episodes.copy()
-    yield "ages", ages.copy()
-    for name, leaf in shown.observations.items():
-        yield f"observations.{name}", leaf.copy()
-    yield "rewards", np.where(ages[:, None] > 0, shown.rewards, np.float32(0))
-    yield "agent_mask", shown.agent_mask.copy()
+    """Yield digests of what tells a replay that went astray; a reward before a reset is of another episode."""
+    arrays = {"episodes": episodes, "ages": ages, **shown.observations, "agent_mask": shown.agent_mask}
+    arrays["rewards"] = np.where(ages[:, None] > 0, shown.rewards, np.float32(0))
     if shown.action_mask is not None:
-        yield "action_mask", shown.action_mask.copy()
+        arrays["action_mask"] = shown.action_mask
+    for name, array in arrays.items():
+        yield f"digests.{name}", np.frombuffer(hashlib.sha256(array.tobytes()).digest(), np.uint8)
 
 
 def _stored_dtype(space: Space) -> np.dtype[Any]:
