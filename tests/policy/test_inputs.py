@@ -1,5 +1,7 @@
 """What a network is fed, and the running moments that normalise it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -129,3 +131,16 @@ def test_what_is_written_into_memory_is_what_prepare_returns_bit_for_bit():
             prepare_into(space, values, known, wide[:, 1:-1])
             assert np.array_equal(wide[:, 1:-1], prepared.reshape(5, -1)), name
             assert np.isnan(wide[:, [0, -1]]).all()
+
+
+def test_normalising_a_rollout_takes_little_more_memory_than_its_result():
+    values = np.random.default_rng(0).normal(size=(8, 8192, 40)).astype(np.float32)
+    moments = Moments(3.0, np.full(40, 0.5), np.full(40, 2.0))
+    space = spaces.Box(-np.inf, np.inf, (40,), np.float32)
+    tracemalloc.start()
+    prepared = prepare({"a": space}, {"a": values}, {"a": moments})["a"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * prepared.nbytes
+    last = prepare({"a": space}, {"a": values[-1, -1:]}, {"a": moments})["a"]
+    assert np.array_equal(prepared[-1, -1:], last)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 VARIANCE_FLOOR = 1e-8
 NORMALIZED_LIMIT = 10.0
+_NORMALIZED_AT_ONCE = 1 << 18
+"""Numbers that are worked on in float64 at a time: 2 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,24 @@ def _prepared(space: spaces.Space[Any], values: Array, moments: Moments | None) 
         flat = (values - space.start).reshape(*values.shape[: values.ndim - space.nvec.ndim], -1)
         return np.concatenate([_one_hot(flat[..., part], count) for part, count in enumerate(counts)], axis=-1)
     if moments is not None and moments.count > 0:
-        scale = 1.0 / np.sqrt(moments.variance + VARIANCE_FLOOR)
-        scaled = (values - moments.mean) * scale
-        return np.clip(scaled, -NORMALIZED_LIMIT, NORMALIZED_LIMIT).astype(np.float32)
+        return _normalized(values, moments)
     if isinstance(space, spaces.Box) and space.dtype.kind == "u":
         return values.astype(np.float32) * unsigned_scale(space)
     return values.astype(np.float32, copy=False)
+
+
+def _normalized(values: Array, moments: Moments) -> Array:
+    """Return (values - mean) / deviation, worked out in float64 a few rows at a time: a rollout is large."""
+    scale = 1.0 / np.sqrt(moments.variance + VARIANCE_FLOOR)
+    normalized = np.empty(values.shape, np.float32)
+    rows, out = (array.reshape(-1, *moments.mean.shape) for array in (values, normalized))
+    count = max(1, _NORMALIZED_AT_ONCE // max(1, moments.mean.size))
+    for first in range(0, len(rows), count):
+        block = slice(first, first + count)
+        scaled = (rows[block] - moments.mean) * scale
+        np.clip(scaled, -NORMALIZED_LIMIT, NORMALIZED_LIMIT, out=scaled)
+        out[block] = scaled
+    return normalized
 
 
 def _one_hot(indices: Array, count: int) -> Array:
