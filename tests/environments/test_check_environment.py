@@ -187,6 +187,39 @@ class NoWorlds(Mutant):
         self.num_worlds = 0
 
 
+class Resumable(Mutant):
+    """No mutant: it has the snapshots of the inner one."""
+
+    def snapshot(self):
+        return self.inner.snapshot()
+
+    def restore(self, arrays):
+        return self.inner.restore(arrays)
+
+
+class DoesNotGoBack(Resumable):
+    def restore(self, arrays):
+        return self.inner.reset(0)
+
+
+class ShowsSomethingElse(Resumable):
+    def restore(self, arrays):
+        step = self.inner.restore(arrays)
+        return replace(step, observations={name: leaf + 1 for name, leaf in step.observations.items()})
+
+
+class ForgetsAWorld(Resumable):
+    def restore(self, arrays):
+        shown = self.inner.restore(arrays)
+        self.inner._block._worlds[1].reset(seed=1)
+        return shown
+
+
+class RefusesItsOwn(Resumable):
+    def restore(self, arrays):
+        raise ValueError("no such thing")
+
+
 MUTANTS = [
     (final_from_after_the_reset, "final observation"),
     (final_is_the_same_memory, "final observation"),
@@ -213,6 +246,10 @@ MUTANTS = [
     (Raises, "fault"),
     (CountsFromFive, "attributes"),
     (NoWorlds, "attributes"),
+    (DoesNotGoBack, "snapshot"),
+    (ShowsSomethingElse, "snapshot"),
+    (ForgetsAWorld, "snapshot"),
+    (RefusesItsOwn, "snapshot"),
 ]
 
 
@@ -232,6 +269,7 @@ def test_a_broken_environment_is_found_for_its_own_reason(cartpole, kind, rule) 
 
 def test_the_environment_without_the_mutant_is_found_good(cartpole) -> None:
     check_environment(nothing(cartpole), num_steps=60)
+    check_environment(Resumable(cartpole), num_steps=60)
 
 
 @mutant

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from townlet_core.environments.vector import AutoresetMode
-from townlet_core.errors import ConfigError, EnvironmentFault
+from townlet_core.errors import ConfigError, EnvironmentFault, TownletError
 from townlet_core.spaces import flatten_action_space
 from townlet_core.testing.environment_steps import Finding, Findings, check_step
 from townlet_core.testing.environment_traces import Trace, random_actions, record, same_worlds
@@ -29,7 +29,7 @@ def check_environment(environment: VectorEnvironment, *, num_steps: int = 300, s
 
     Args:
         environment: what is checked.
-        num_steps: steps of each run; there are five runs.
+        num_steps: steps of each run; there are five runs, and one more where the environment has snapshots.
         seed: seed of the first run and of the random actions.
 
     Raises:
@@ -59,6 +59,8 @@ def environment_findings(environment: VectorEnvironment, *, num_steps: int = 300
     _check_actions_are_kept(environment, seed, findings)
     if environment.exact:
         _check_repeats(environment, trace, seed, findings)
+        if environment.snapshot() is not None:
+            _check_snapshot(environment, trace, seed, findings)
     return findings.found
 
 
@@ -160,6 +162,19 @@ def _check_repeats(environment: VectorEnvironment, trace: Trace, seed: int, find
         findings,
         rule="own seeds",
         text="in the last place, under the same own seed",
+    )
+
+
+def _check_snapshot(environment: VectorEnvironment, trace: Trace, seed: int, findings: Findings) -> None:
+    """Check that an environment goes on from a snapshot as if nothing had happened: a resumed run relies on it."""
+    num_steps, worlds = len(trace.steps) - 1, range(environment.num_worlds)
+    try:
+        again = record(environment, seed, num_steps, restored_at=num_steps // 2)
+    except (TownletError, ValueError, LookupError) as error:
+        findings.add("snapshot", f"restore refused the environment's own snapshot: {error}")
+        return
+    _compare(
+        trace, again, worlds, worlds, findings, rule="snapshot", text="after a reset and a restore of its snapshot"
     )
 
 

@@ -5,7 +5,7 @@ Legend: N worlds, A agents per world, K actions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,7 @@ def record(
     *,
     check: StepCheck | None = None,
     other_absent_actions: bool = False,
+    restored_at: int | None = None,
 ) -> Trace:
     """Run `num_steps` steps of random legal actions, which follow from each world's seed alone.
 
@@ -46,6 +47,7 @@ def record(
         num_steps: how many.
         check: called with (the step before or None, the step as the environment gave it).
         other_absent_actions: give absent agents other actions than otherwise; they must not matter.
+        restored_at: a step after which the environment is reset and put back to its snapshot; it must not matter.
     """
     own = [seeds] * environment.num_worlds if isinstance(seeds, int) else list(seeds)
     worlds = range(environment.num_worlds) if isinstance(seeds, int) else [0] * environment.num_worlds
@@ -55,6 +57,10 @@ def record(
         if check is not None:
             check(steps[-1] if steps else None, step)
         steps.append(_copied(step))
+        if index == restored_at:
+            step = _reset_and_restored(environment, seeds)
+            shown = {name: getattr(step, name) for name in ("observations", "agent_mask", "action_mask")}
+            steps[-1] = _copied(replace(steps[-1], **shown))
         if index < num_steps:
             keys = [seed * 2**20 + world for seed, world in zip(own, worlds, strict=True)]
             actions = random_actions(environment, steps[-1], keys, index)
@@ -62,6 +68,13 @@ def record(
                 actions[~steps[-1].agent_mask] = 0
             step = environment.step(actions)
     return Trace(steps)
+
+
+def _reset_and_restored(environment: VectorEnvironment, seeds: int | Sequence[int]) -> EnvironmentStep:
+    kept = environment.snapshot()
+    assert kept is not None
+    environment.reset(seeds)
+    return environment.restore(kept)
 
 
 def random_actions(environment: VectorEnvironment, step: EnvironmentStep, seeds: Sequence[int], index: int) -> Array:
