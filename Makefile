@@ -60,7 +60,7 @@ check: lint test
 
 # One after the other: what is killed at random moments is not to wait for its neighbours.
 faults: $(STAMP)
-	TOWNLET_KILLS=400 $(BIN)/python -m pytest -n 0 tests/faults tests/ppo/test_faults.py tests/ppo/test_exact_resume.py
+	TOWNLET_KILLS=400 $(BIN)/python -m pytest -n 0 tests/faults tests/ppo/test_faults.py tests/ppo/test_exact_resume.py tests/ppo/test_replayed_resume.py
 
 # Not one of DEV: it has wheels for few Pythons, and building it takes LLVM. Where there is none, run.py says so.
 fuzz: $(STAMP)
