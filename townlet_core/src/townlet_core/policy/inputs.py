@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 VARIANCE_FLOOR = 1e-8
 NORMALIZED_LIMIT = 10.0
-_NORMALIZED_AT_ONCE = 1 << 18
-"""Numbers that are worked on in float64 at a time: 2 MB."""
+_NORMALIZED_AT_ONCE = 1 << 16
+"""Numbers that are worked on in float64 at a time: half a MB, which stays in a cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,8 @@ def _normalized(values: Array, moments: Moments) -> Array:
     count = max(1, _NORMALIZED_AT_ONCE // max(1, moments.mean.size))
     for first in range(0, len(rows), count):
         block = slice(first, first + count)
-        scaled = (rows[block] - moments.mean) * scale
+        scaled = rows[block] - moments.mean
+        scaled *= scale
         np.clip(scaled, -NORMALIZED_LIMIT, NORMALIZED_LIMIT, out=scaled)
         out[block] = scaled
     return normalized
