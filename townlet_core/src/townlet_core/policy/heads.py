@@ -82,10 +82,11 @@ def sample_categorical(log_probs: Array, noise: Array | None) -> Array:
     """Return int64 actions (...,): the cumulative distribution inverted at `noise` (...,); the mode without noise."""
     if noise is None:
         return np.asarray(log_probs.argmax(axis=-1))
-    cumulative = np.exp(log_probs, dtype=np.float64).cumsum(axis=-1)
-    # noise is at most 1 - 2**-53, and the float64 product of that with any total rounds to less than the total.
+    cumulative = np.add.accumulate(np.exp(log_probs.astype(np.float64)), axis=-1)
+    # noise is at most 1 - 2**-53, and the float64 product of that with any total rounds to less than the total: there
+    # always is an action above the threshold, and the first one is taken.
     threshold = noise[..., None] * cumulative[..., -1:]
-    return np.asarray((cumulative <= threshold).sum(axis=-1))
+    return np.asarray((cumulative > threshold).argmax(axis=-1))
 
 
 def pick(log_probs: Array, actions: Array) -> Array:
