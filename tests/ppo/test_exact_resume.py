@@ -140,7 +140,7 @@ def test_a_stage_that_continues_another_goes_on_within_its_episodes(tmp_path, un
 
 def cartpole(path: Path | None) -> TrainingContext:
     settings = {"num_epochs": 1, "hidden": (8,), "total_steps": 3 * 16 * 4}
-    return context_for(path, name="gymnasium:CartPole-v1", num_worlds=4, settings=settings)
+    return context_for(path, name="gymnasium:CartPole-v1", num_worlds=4, vectorization="entry_point", settings=settings)
 
 
 def test_where_no_episode_is_lost_a_run_without_snapshots_is_exact_and_does_not_say_otherwise(tmp_path) -> None:
