@@ -45,7 +45,7 @@ def test_means_are_over_rows_and_maxima_over_agents_who_were_there() -> None:
 
 
 def test_below_0_the_largest_is_not_0() -> None:
-    averages = conflict_averages(buffer_of([[-0.5], [-0.25]], [[1], [1]]), NAMES)
+    averages = conflict_averages(buffer_of([[-0.5], [-0.25], [0.9]], [[1], [1], [0]]), NAMES)
     assert averages["rivalry_max_max_avg"] == -0.25
 
 

@@ -19,6 +19,7 @@ from townlet_core.policy.artefact import load_artefact
 from townlet_core.policy.encoder import Encoder, built_in_encoder
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.trajectory import Trajectory
+from townlet_strategies_ppo import recorded_survey
 from townlet_strategies_ppo.strategy import PPOStrategy
 
 if TYPE_CHECKING:
@@ -180,7 +181,9 @@ def test_recordings_of_the_earlier_format_are_imported_and_learned_from(tmp_path
     }
 
 
-def test_the_baseline_is_of_the_accepted_episodes(tmp_path) -> None:
+@pytest.mark.parametrize("rows_at_once", [2, 1000])
+def test_the_baseline_is_of_the_accepted_episodes(tmp_path, monkeypatch, rows_at_once) -> None:
+    monkeypatch.setattr(recorded_survey, "_ROWS_AT_ONCE", rows_at_once)
     episodes = [episode(1, 3), episode(2, 4, "cut"), episode(3, 8, accepted=False)]
     result, _ = learn(None, recorded(tmp_path / "d", episodes).path)
     first, second = np.float32([0.1, 0.101, 0.102]), np.float32([0.2, 0.201, 0.202, 0.203])

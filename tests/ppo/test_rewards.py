@@ -84,3 +84,18 @@ def test_the_least_deviation_of_returns_is_a_tenth_of_their_root_mean_square() -
     assert scale.scaled(reward).item() == pytest.approx(10 / np.sqrt(9.01), rel=1e-6)
     scale.moments = Moments(10.0, np.array(3.0), np.array(0.2))
     assert scale.scaled(reward).item() == pytest.approx(1 / np.sqrt(0.2), rel=1e-6)
+
+
+def test_recorded_rows_begin_anew_and_what_is_running_goes_on_behind_them() -> None:
+    live, recorded, later = (make_case(seed=seed).buffer for seed in range(3))
+    scale, lived, alone = (RewardScale.new(4, 2) for _ in range(3))
+    scale.see(live, gamma=0.9, worlds_per_shard=4)
+    scale.see(recorded, gamma=0.9, worlds_per_shard=4, is_recorded=True)
+    scale.see(later, gamma=0.9, worlds_per_shard=4)
+    lived.see(live, gamma=0.9, worlds_per_shard=4)
+    lived.see(later, gamma=0.9, worlds_per_shard=4)
+    alone.see(recorded, gamma=0.9, worlds_per_shard=4)
+    np.testing.assert_array_equal(scale.discounted, lived.discounted)
+    counts = [one.moments.count for one in (lived, alone)]
+    mean = np.average([lived.moments.mean, alone.moments.mean], weights=counts)
+    assert scale.moments.mean == pytest.approx(mean)
