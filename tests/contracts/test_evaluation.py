@@ -79,7 +79,9 @@ def test_only_the_first_episode_of_a_world_counts(scripted, echo, mode, num_worl
     assert [(episode.length, episode.episode_return, episode.truncated) for episode in result.episodes] == [
         (2, 1.0, True)
     ] * 3
-    assert len(environment.actions) == 2 * -(-3 // num_worlds)
+    steps = 2 + (mode is AutoresetMode.NEXT_STEP)  # there, the reset is what says that the world's episode is over
+    assert len(environment.actions) == steps * -(-3 // num_worlds)
+    assert [(episode.num_steps, episode.agent_steps) for episode in result.episodes] == [(2, 2)] * 3
 
 
 def test_a_short_last_batch_is_padded_and_its_padding_is_not_reported(scripted, echo):

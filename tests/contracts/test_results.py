@@ -221,10 +221,13 @@ def test_clock_fields_are_those_that_two_equal_runs_may_differ_in():
 
 
 def test_an_evaluation_of_another_version_is_refused():
-    episode = {"seed": 0, "episode_return": 1.0, "length": 1, "truncated": False}
-    names = ("return_mean", "return_min", "return_max", "length_mean")
+    episode = {"seed": 0, "episode_return": 1.0, "length": 1, "truncated": False, "reward_mean": 1.0}
+    episode |= {"num_steps": 1, "agent_steps": 1}
+    score = {"mean": 1.0, "iqm": 1.0, "low": 1.0, "high": 1.0, "confidence": 0.95, "num_episodes": 1}
+    names = ("return_mean", "return_min", "return_max", "length_mean", "reward_mean")
     record = {"environment": "e", "artefact_digest": "", "deterministic": True, "episodes": [episode]}
-    record |= {"return_std": 0.0, "duration_sec": 0.0} | dict.fromkeys(names, 1.0)
-    assert dto.EvaluationResultDTO.model_validate(record).schema_version == "1.0"
+    record |= {"return_std": 0.0, "duration_sec": 0.0, "score_name": "episode_return", "score": score}
+    record |= dict.fromkeys(names, 1.0)
+    assert dto.EvaluationResultDTO.model_validate(record).schema_version == "2.0"
     with pytest.raises(ValidationError, match="schema_version"):
-        dto.EvaluationResultDTO.model_validate(record | {"schema_version": "9.9"})
+        dto.EvaluationResultDTO.model_validate(record | {"schema_version": "1.0"})

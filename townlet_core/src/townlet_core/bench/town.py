@@ -26,14 +26,6 @@ if TYPE_CHECKING:
     from townlet_core.arrays import Array
     from townlet_core.context import Clock
 
-VIEWS = (
-    ("hybrid", "uint8"),
-    ("hybrid", "float32"),
-    ("full", "uint8"),
-    ("full", "float32"),
-    ("compact", "uint8"),
-)
-"""Variants of the observations and types of the map; `compact` has no map, so its type makes no difference."""
 WARMUP_TICKS = 300
 GROWTH_WORLDS = 64
 _ENDLESS = 10**9

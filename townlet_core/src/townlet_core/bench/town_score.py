@@ -1,6 +1,6 @@
 """How well a policy does in the town: reward per agent and tick, and what becomes of the citizens.
 
-An evaluation follows the first life of a slot alone; here every present agent counts at every tick of the day.
+Every present agent counts at every tick of the day, as in the score of an evaluation; figures are those of one day.
 
 Legend: N worlds, A agent slots.
 """
@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from townlet_core.bench.town import VIEWS
 from townlet_core.config.environment import EnvironmentConfig
 from townlet_core.config.town import TownConfig
-from townlet_core.environments.town import TownEnvironment, town_spaces
+from townlet_core.environments.town import TownEnvironment
 from townlet_core.orchestrator.resolver import PluginResolver
-from townlet_core.policy.artefact import PolicyArtefact, artefact_path, load_artefact
+from townlet_core.policy.artefact import artefact_path, load_artefact
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.services.evaluation import episode_seeds
 from townlet_core.services.rollout import Rollout
 from townlet_core.services.scripts import make_script
-from townlet_core.spaces import flatten_space
+from townlet_core.services.town_view import seen_by
 
 if TYPE_CHECKING:
     from townlet_core.arrays import Array
@@ -70,7 +69,11 @@ def measure_score(
     encoders = PluginResolver(registry, trust_code=False).encoder
     if name not in SCRIPTS and (os.sep in name or Path(name).is_dir()):
         artefact = load_artefact(artefact_path(Path(name)), encoders=encoders)
-    config = EnvironmentConfig(scenario=scenario, max_episode_steps=max_ticks, town=_seen_by(artefact))
+    config = EnvironmentConfig(
+        scenario=scenario,
+        max_episode_steps=max_ticks,
+        town=seen_by(artefact.spec, TownConfig()) if artefact else TownConfig(),
+    )
     with (
         threadpool_limits(limits=1),
         closing(TownEnvironment(config, num_worlds=num_worlds)) as environment,
@@ -88,18 +91,6 @@ def measure_score(
         rollout = Rollout(environment, policy, seeds=seeds, purpose="score", deterministic=actions == "greedy")
         figures = _live(rollout, environment)
     return {"policy": name, "actions": actions, "scenario": scenario, "num_worlds": num_worlds, "seed": seed, **figures}
-
-
-def _seen_by(artefact: PolicyArtefact | None) -> TownConfig:
-    """Return the town with the observations that the artefact was trained on, else the default ones."""
-    for variant, map_dtype in VIEWS if artefact is not None else ():
-        config = TownConfig.model_validate({"variant": variant, "map_dtype": map_dtype})
-        observation_space, action_space = town_spaces(config)
-        shown = PolicySpec.for_spaces(flatten_space(observation_space), action_space)
-        assert artefact is not None
-        if shown.observation_spaces == artefact.spec.observation_spaces:
-            return config
-    return TownConfig()
 
 
 def _live(rollout: Rollout, environment: TownEnvironment) -> dict[str, Any]:

@@ -203,8 +203,9 @@ def town(
     after 300 ticks, and uses one thread. Seconds are those of the processor, which other work on the machine adds
     little to.
     """
-    from townlet_core.bench.town import GROWTH_WORLDS, VIEWS, crowded_scenario, measure_town
+    from townlet_core.bench.town import GROWTH_WORLDS, crowded_scenario, measure_town
     from townlet_core.bench.town_profile import profile_town
+    from townlet_core.services.town_view import VIEWS
     from townlet_core.simulation.scenarios import load_scenario
 
     scenario = load_scenario("default")

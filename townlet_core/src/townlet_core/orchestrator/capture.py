@@ -6,19 +6,18 @@ import os
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
 from townlet_core.config.load import LoadedConfig, load_config
 from townlet_core.dto.capture import CaptureResultDTO
-from townlet_core.errors import ConfigError, MissingInputError, RunInterrupted, UsageError
+from townlet_core.errors import ConfigError, RunInterrupted, UsageError
 from townlet_core.orchestrator.capture_target import capture_seeds, capture_source, open_writer, recorded_seeds
-from townlet_core.orchestrator.evaluate import policy_configuration, run_configuration
+from townlet_core.orchestrator.evaluate import named_artefact, policy_configuration, run_configuration
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.signals import StopOnSignal
-from townlet_core.policy.artefact import PolicyArtefact, artefact_path, load_artefact
+from townlet_core.policy.artefact import PolicyArtefact, load_artefact
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.writer import DEFAULT_SHARD_BYTES
@@ -28,6 +27,7 @@ from townlet_core.services.scripts import make_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from townlet_core.config.root import SimulationConfig
     from townlet_core.environments.vector import VectorEnvironment
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from townlet_core.replay.schema import Source
     from townlet_core.services.capture_plan import CaptureStatistics
 
-SCRIPTS = ("scripted", "random", "idle")
-"""Policies that need no artefact, and are never taken for a directory."""
 MOST_WORLDS, MOST_WORLDS_BY_STEPS = 32, 8
 """Worlds that run side by side unless somebody says how many; fewer where the last episodes may be run in vain."""
 
@@ -86,8 +84,8 @@ def capture_dataset(
     """Record what a policy does, and write it as a dataset.
 
     Args:
-        policy: a script (`SCRIPTS`, or another one that the environment brings along), or the directory of an artefact,
-            or of a run, whose `policy/` is meant.
+        policy: a script (`scripted`, `random`, `idle`, or another one that the environment brings along), or the
+            directory of an artefact, or of a run, whose `policy/` is meant.
         out: directory of the dataset: new, or empty; with `append` a dataset.
         amount: how much.
         registry: the plugins.
@@ -112,7 +110,7 @@ def capture_dataset(
         RunInterrupted: it was asked to stop; what was finished is kept.
     """
     begin = time.perf_counter()
-    path = _artefact_path(policy)
+    path = named_artefact(policy)
     encoders = PluginResolver(registry, trust_code=False).encoder
     artefact = None if path is None else load_artefact(path, encoders=encoders)
     loaded = _configuration(
@@ -172,18 +170,6 @@ def _expected_steps(environment: VectorEnvironment, amount: Amount) -> int | Non
         return amount.agent_steps
     town = getattr(environment, "town", None)
     return None if town is None else amount.episodes * environment.num_agents * int(town.num_ticks)
-
-
-def _artefact_path(policy: str) -> Path | None:
-    """Return the directory of the artefact that `policy` means; None for a script."""
-    path = Path(policy)
-    if policy in SCRIPTS:
-        return None
-    if path.exists():
-        return artefact_path(path)
-    if len(path.parts) > 1:
-        raise MissingInputError(f"there is no policy and no run {path}")
-    return None
 
 
 def _named(environment_name: str | None) -> dict[str, Any]:

@@ -1,95 +1,156 @@
-"""Evaluation of an artefact on disk: load it, build its environment, run the seeds. Needs no torch."""
+"""Evaluation of policies by name: who acts, on which suite, and how they compare. Needs no torch."""
 
 from __future__ import annotations
 
 import os
-from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
 from townlet_core.config.load import LoadedConfig, load_config
-from townlet_core.errors import ConfigError
+from townlet_core.dto.comparison import EvaluationReportDTO
+from townlet_core.errors import ConfigError, MissingInputError
 from townlet_core.orchestrator.resolver import PluginResolver
-from townlet_core.policy.artefact import artefact_path, load_artefact
-from townlet_core.policy.spec import PolicySpec
+from townlet_core.policy.artefact import PolicyArtefact, artefact_path, load_artefact
 from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
-from townlet_core.services.evaluation import EvaluationService, episode_seeds
+from townlet_core.services.contender import Contender, artefact_contender, script_contender
+from townlet_core.services.evaluation import EvaluationService
+from townlet_core.services.suites import Suite, load_suite, own_suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
-    from townlet_core.dto.evaluation import EvaluationResultDTO
     from townlet_core.plugins.registry import Registry
+    from townlet_core.policy.encoder import EncoderResolver
 
-MOST_WORLDS = 64
+SCRIPTS = ("scripted", "random", "idle")
+"""Policies that need no artefact, and are never taken for a directory."""
 
 
-def evaluate_artefact(
-    path: Path,
-    *,
-    registry: Registry,
-    environment_name: str | None = None,
-    episodes: int = 100,
-    seed: int = 0,
-    sets: Sequence[str] = (),
-    deterministic: bool = True,
-    trust_config: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> EvaluationResultDTO:
-    """Evaluate the policy in `path`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSuite:
+    """Episodes in the environment of the policy that is judged.
 
-    Args:
-        path: directory of an artefact, or of a run, whose `policy/` is meant.
-        registry: the plugins.
-        environment_name: where; by default the environment that the policy was trained in. If it is the run's own, the
-            run's configuration of it holds.
+    Attributes:
+        environment_name: where; by default the environment that the policy was trained in, for a script the town. If it
+            is the run's own, the run's configuration of it holds.
         episodes: how many.
         seed: what their seeds are drawn from.
         sets: ``environment.key=value`` strings; they win over the run's configuration.
-        deterministic: take the most likely action instead of a sample.
-        trust_config: an environment that only the run or the artefact names may import and run a module.
-        on_progress: called with (episodes done, episodes in all).
+    """
+
+    environment_name: str | None = None
+    episodes: int = 100
+    seed: int = 0
+    sets: Sequence[str] = ()
+
+
+def evaluate_policies(
+    policy: str,
+    *,
+    registry: Registry,
+    against: Sequence[str] = (),
+    suite: str | OwnSuite,
+    margin: float = 0.0,
+    deterministic: bool = True,
+    trust_config: bool = False,
+    on_progress: Callable[[str, int, int], None] = lambda _name, _done, _total: None,
+) -> EvaluationReportDTO:
+    """Evaluate a policy, and others on the same episodes, and hold it against each of them.
+
+    Args:
+        policy: a script (`SCRIPTS`, or another one that the environment brings along), or the directory of an artefact,
+            or of a run, whose `policy/` is meant.
+        registry: the plugins.
+        against: the others, named likewise.
+        suite: the name or file of a suite, or episodes in the policy's own environment.
+        margin: how much worse still counts as not worse, in units of the score.
+        deterministic: trained policies take the most likely action instead of a sample; `random` always samples.
+        trust_config: an environment that only a run, an artefact or a suite names may import and run a module.
+        on_progress: called with (policy, episodes done, episodes in all).
 
     Raises:
-        MissingInputError: there is no artefact.
-        ArtefactError: it is damaged, or does not fit the environment; the text lists both.
-        ConfigError: no environment is named, or a value is wrong.
+        MissingInputError: there is no such policy, or no such suite file.
+        ArtefactError: a policy is damaged, or does not fit the environment; the text lists both.
+        ConfigError: no environment is named, or a value or the suite is wrong.
     """
-    policy_path = artefact_path(path)
-    run_path = policy_path.parent
-    resolver = PluginResolver(registry, trust_code=False)
-    artefact = load_artefact(policy_path, encoders=resolver.encoder)
-    loaded = policy_configuration(
-        run_configuration(run_path),
-        trained_in=artefact.document.provenance.environment,
-        trust_config=trust_config,
-        sets=sets,
-        environ=os.environ,
-        options={"environment.name": environment_name},
+    encoders = PluginResolver(registry, trust_code=False).encoder
+    artefacts = {name: _artefact(name, registry) for name in (policy, *against)}
+    episodes, trust_code = (
+        (load_suite(suite), trust_config)
+        if isinstance(suite, str)
+        else _own_suite(suite, policy, artefacts[policy], trust_config=trust_config)
     )
-    if loaded.config.environment.name is None:
-        raise ConfigError(f"{policy_path} does not say what environment it was trained in: name one with --env")
-    resolver = PluginResolver(registry, trust_code=loaded.trust_code)
-    environment_config = loaded.config.environment
-    if environment_config.vectorization == "entry_point":  # its worlds share one generator, and episodes must not
-        environment_config = environment_config.model_copy(update={"vectorization": "sync"})
-    with (
-        threadpool_limits(limits=1),
-        closing(resolver.environment(environment_config, num_worlds=min(episodes, MOST_WORLDS))) as environment,
-    ):
-        shown = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)
-        artefact.spec.require_fit(shown, subject=str(policy_path), environment=environment.name)
-        return EvaluationService().evaluate(
-            artefact.policy(encoders=resolver.encoder),
-            environment,
-            episode_seeds(seed, episodes),
-            deterministic=deterministic,
-            artefact_digest=artefact.digest,
-            on_progress=on_progress,
-        )
+    resolver, service = PluginResolver(registry, trust_code=trust_code), EvaluationService()
+    results = []
+    with threadpool_limits(limits=1):
+        for name in (policy, *against):
+            contender = _contender(name, artefacts[name], deterministic=deterministic, encoders=encoders)
+            results.append(
+                service.evaluate_suite(
+                    contender,
+                    episodes,
+                    resolver.environment,
+                    on_progress=partial(on_progress, name),
+                )
+            )
+    own, *others = results
+    comparisons = tuple(service.compare(own, other, margin=margin) for other in others)
+    return EvaluationReportDTO(**{name: getattr(own, name) for name in type(own).model_fields}, against=comparisons)
+
+
+def named_artefact(policy: str) -> Path | None:
+    """Return the directory of the artefact that `policy` means; None for a script.
+
+    Raises:
+        MissingInputError: it is meant as a directory, and there is none.
+    """
+    path = Path(policy)
+    if policy in SCRIPTS:
+        return None
+    if path.exists():
+        return artefact_path(path)
+    if len(path.parts) > 1:
+        raise MissingInputError(f"there is no policy and no run {path}")
+    return None
+
+
+def _artefact(name: str, registry: Registry) -> PolicyArtefact | None:
+    path = named_artefact(name)
+    encoders = PluginResolver(registry, trust_code=False).encoder
+    return None if path is None else load_artefact(path, encoders=encoders)
+
+
+def _contender(
+    name: str, artefact: PolicyArtefact | None, *, deterministic: bool, encoders: EncoderResolver
+) -> Contender:
+    if artefact is None:
+        return script_contender(name)
+    return artefact_contender(artefact, name=name, encoders=encoders, deterministic=deterministic)
+
+
+def _own_suite(
+    asked: OwnSuite, policy: str, artefact: PolicyArtefact | None, *, trust_config: bool
+) -> tuple[Suite, bool]:
+    """Return the suite, and whether its environment may import and run a module."""
+    path = named_artefact(policy)
+    given: dict[str, Any] = {
+        "sets": asked.sets,
+        "environ": os.environ,
+        "options": {"environment.name": asked.environment_name},
+    }
+    if path is None or artefact is None:
+        loaded = load_config(None, **given)
+    else:
+        trained_in = artefact.document.provenance.environment
+        run_config = run_configuration(path.parent)
+        loaded = policy_configuration(run_config, trained_in=trained_in, trust_config=trust_config, **given)
+        if loaded.config.environment.name is None:
+            raise ConfigError(f"{path} does not say what environment it was trained in: name one with --env")
+    return own_suite(loaded.config.environment, episodes=asked.episodes, seed=asked.seed), loaded.trust_code
 
 
 def run_configuration(run_path: Path) -> Path | None:

@@ -1,33 +1,45 @@
-"""Evaluation: an explicit list of seeds, each run exactly once, one result per episode.
-
-Legend: N worlds, A agents per world.
-"""
+"""Evaluation: an explicit list of seeds, each run exactly once, one result per episode."""
 
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from townlet_core import randomness
 from townlet_core.dto.evaluation import EpisodeResult, EvaluationResultDTO
-from townlet_core.errors import EnvironmentFault, UsageError
-from townlet_core.services.rollout import Rollout
+from townlet_core.errors import UsageError
+from townlet_core.services.comparison import compare
+from townlet_core.services.episode_batch import run_batch
+from townlet_core.services.statistics import estimate
+from townlet_core.services.suites import default_score, episode_seeds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Protocol
 
+    from townlet_core.config.environment import EnvironmentConfig
+    from townlet_core.dto.comparison import ComparisonDTO
+    from townlet_core.dto.evaluation import ScoreName, SuiteRecord
     from townlet_core.environments.vector import VectorEnvironment
     from townlet_core.policy.base import Policy
+    from townlet_core.services.contender import Contender
+    from townlet_core.services.suites import Suite
 
+    class MakeEnvironment(Protocol):
+        """What builds an environment, such as `Resolver.environment`."""
+
+        def __call__(self, config: EnvironmentConfig, *, num_worlds: int | None = None) -> VectorEnvironment:
+            """Return an environment of `num_worlds` worlds."""
+            ...
+
+
+__all__ = ["DEFAULT_MAX_STEPS", "MOST_WORLDS", "EvaluationService", "episode_seeds"]
 
 DEFAULT_MAX_STEPS = 100_000
-
-
-def episode_seeds(seed: int, count: int) -> list[int]:
-    """Return `count` seeds drawn from `seed`; a longer list begins with the shorter one."""
-    return [randomness.integer_seed(randomness.key(seed, "evaluation", index))[0] for index in range(count)]
+MOST_WORLDS = 64
+"""Worlds of a suite that run side by side; it changes the speed alone."""
 
 
 class EvaluationService:
@@ -67,80 +79,113 @@ class EvaluationService:
         begin = time.perf_counter()
         episodes: list[EpisodeResult] = []
         for first in range(0, len(seeds), environment.num_worlds):
-            batch = list(seeds[first : first + environment.num_worlds])
-            episodes.extend(
-                self._run_batch(policy, environment, batch, deterministic=deterministic, max_steps=max_steps)
-            )
+            batch = seeds[first : first + environment.num_worlds]
+            episodes += run_batch(policy, environment, batch, part=0, deterministic=deterministic, max_steps=max_steps)
             if on_progress is not None:
                 on_progress(len(episodes), len(seeds))
-        returns = np.array([episode.episode_return for episode in episodes])
-        return EvaluationResultDTO(
+        return _result(
+            episodes,
             environment=environment.name,
             artefact_digest=artefact_digest,
             deterministic=deterministic,
-            episodes=tuple(episodes),
-            return_mean=float(returns.mean()),
-            return_std=float(returns.std()),
-            return_min=float(returns.min()),
-            return_max=float(returns.max()),
-            reward_mean=float(np.mean([episode.reward_mean for episode in episodes])),
-            length_mean=float(np.mean([episode.length for episode in episodes])),
+            score_name=default_score([environment.name]),
             duration_sec=time.perf_counter() - begin,
         )
 
-    def _run_batch(
+    def evaluate_suite(
         self,
-        policy: Policy,
-        environment: VectorEnvironment,
-        seeds: list[int],
+        contender: Contender,
+        suite: Suite,
+        make_environment: MakeEnvironment,
         *,
-        deterministic: bool,
-        max_steps: int,
-    ) -> list[EpisodeResult]:
-        """Run one seed in each world until every episode has ended; worlds left over repeat the last seed, unread.
+        num_worlds: int = MOST_WORLDS,
+        max_steps: int = DEFAULT_MAX_STEPS,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> EvaluationResultDTO:
+        """Run every episode of a suite once.
 
-        An agent's episode begins when it is first present, and only its first one counts. A world takes in agents until
-        all those that came have ended, or its own next episode starts.
+        Args:
+            contender: who acts.
+            suite: the episodes.
+            make_environment: builds the environments, which are closed again.
+            num_worlds: worlds that run side by side; it changes the speed alone.
+            max_steps: steps after which an episode that has not ended is an error.
+            on_progress: called with (episodes done, episodes in all).
+
+        Raises:
+            ArtefactError: the policy does not fit an environment.
+            ConfigError: an environment cannot be built.
+            EnvironmentFault: as for `evaluate`.
         """
-        padded = seeds + [seeds[-1]] * (environment.num_worlds - len(seeds))
-        rollout = Rollout(environment, policy, seeds=padded, purpose="evaluate", deterministic=deterministic)
-        shape = rollout.returns.shape
-        returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
-        running, lived, truncated = (np.zeros(shape, dtype=bool) for _ in range(3))
-        is_open = np.arange(len(padded)) < len(seeds)
-        for _ in range(max_steps):
-            acted, ended, after = rollout.step()
-            appeared = acted & ~lived & is_open[:, None]
-            lived |= appeared
-            running |= appeared
-            first_end = ended & running
-            returns[first_end] = rollout.returns[first_end]
-            lengths[first_end] = rollout.lengths[first_end]
-            truncated[first_end] = (after.truncations & ~after.terminations)[first_end]
-            running &= ~ended
-            rollout.clear(ended)
-            is_running = running.any(axis=1)
-            is_open &= (is_running | ~lived.any(axis=1)) & ~after.episode_starts
-            if not (is_running | is_open).any():
-                break
-        else:
-            seed = seeds[int(np.argmax(is_running | is_open))]
-            raise EnvironmentFault(
-                f"environment '{environment.name}': seed {seed} has not ended after {max_steps:,} steps; "
-                "set environment.max_episode_steps"
-            )
-        nobody = [seed for world, seed in enumerate(seeds) if not lived[world].any()]
-        if nobody:
-            raise EnvironmentFault(
-                f"environment '{environment.name}': seed {nobody[0]}: no agent was present in the whole episode"
-            )
-        return [
-            EpisodeResult(
-                seed=seed,
-                episode_return=float(returns[world][lived[world]].mean()),
-                reward_mean=float(returns[world].sum() / lengths[world].sum()),
-                length=int(lengths[world].max()),
-                truncated=bool(truncated[world].any()),
-            )
-            for world, seed in enumerate(seeds)
-        ]
+        begin = time.perf_counter()
+        total = sum(len(part.seeds) for part in suite.parts)
+        episodes: list[EpisodeResult] = []
+        for number, part in enumerate(suite.parts):
+            config = contender.view(part.environment)
+            with closing(make_environment(config, num_worlds=min(len(part.seeds), num_worlds))) as environment:
+                policy = contender.policy(environment)
+                for first in range(0, len(part.seeds), environment.num_worlds):
+                    episodes += run_batch(
+                        policy,
+                        environment,
+                        part.seeds[first : first + environment.num_worlds],
+                        part=number,
+                        deterministic=contender.deterministic,
+                        max_steps=max_steps,
+                    )
+                    if on_progress is not None:
+                        on_progress(len(episodes), total)
+        return _result(
+            episodes,
+            policy=contender.name,
+            environment=", ".join(dict.fromkeys(part.environment.name or "" for part in suite.parts)),
+            artefact_digest=contender.digest,
+            deterministic=contender.deterministic,
+            suite=suite.record(),
+            score_name=suite.score_name,
+            duration_sec=time.perf_counter() - begin,
+        )
+
+    def compare(self, result: EvaluationResultDTO, other: EvaluationResultDTO, *, margin: float = 0.0) -> ComparisonDTO:
+        """Compare two evaluations of the same episodes; see `townlet_core.services.comparison.compare`."""
+        return compare(result, other, margin=margin)
+
+
+def _result(
+    episodes: Sequence[EpisodeResult],
+    *,
+    environment: str,
+    artefact_digest: str,
+    deterministic: bool,
+    score_name: ScoreName,
+    duration_sec: float,
+    policy: str = "",
+    suite: SuiteRecord | None = None,
+) -> EvaluationResultDTO:
+    returns = np.array([episode.episode_return for episode in episodes])
+    return EvaluationResultDTO(
+        policy=policy,
+        environment=environment,
+        artefact_digest=artefact_digest,
+        deterministic=deterministic,
+        suite=suite,
+        episodes=tuple(episodes),
+        score_name=score_name,
+        score=estimate([getattr(episode, score_name) for episode in episodes]),
+        return_mean=float(returns.mean()),
+        return_std=float(returns.std()),
+        return_min=float(returns.min()),
+        return_max=float(returns.max()),
+        reward_mean=float(np.mean([episode.reward_mean for episode in episodes])),
+        length_mean=float(np.mean([episode.length for episode in episodes])),
+        metrics=_means(episode.metrics for episode in episodes),
+        duration_sec=duration_sec,
+    )
+
+
+def _means(metrics: Iterable[dict[str, float]]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for one in metrics:
+        for name, value in one.items():
+            found.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in found.items()}

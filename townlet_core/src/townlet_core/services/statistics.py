@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from townlet_core import randomness
+from townlet_core.dto.evaluation import Estimate
 from townlet_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from townlet_core.arrays import Array
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
+MIN_EPISODES = 8
+"""Episodes that a verdict takes: resamples of fewer are too much alike, and their interval is too short."""
 _NUMBERS_AT_ONCE = 1 << 20
 
 
@@ -71,6 +74,20 @@ def bootstrap_interval(
     tail = 50.0 * (1.0 - confidence)
     low, high = np.percentile(np.concatenate(found), [tail, 100.0 - tail])
     return float(low), float(high)
+
+
+def estimate(values: Array | Sequence[float], *, resamples: int = NUM_RESAMPLES) -> Estimate:
+    """Return mean, interquartile mean, and the interval of the mean of (E,) values; see `bootstrap_interval`."""
+    row = np.asarray(values, dtype=np.float64)
+    low, high = bootstrap_interval(row, resamples=resamples)
+    return Estimate(
+        mean=float(mean(row)),
+        iqm=float(interquartile_mean(row)),
+        low=low,
+        high=high,
+        confidence=CONFIDENCE,
+        num_episodes=row.size,
+    )
 
 
 def probability_of_improvement(differences: Array) -> float:
