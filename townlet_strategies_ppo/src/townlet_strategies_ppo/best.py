@@ -30,7 +30,7 @@ class Evaluations:
     def __init__(self, context: TrainingContext) -> None:
         self._context = context
         self._every = context.config.training.evaluate_every
-        self._seeds = episode_seeds(context.seed, context.config.training.evaluate_episodes)
+        self._seeds = episode_seeds(context.seed, context.config.training.evaluate_episodes, purpose="selection")
 
     def require_fit(self, spec: PolicySpec) -> None:
         """Check that the policy can act in the configured environment: what is learned from may be recordings.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -386,6 +386,73 @@ def clone(state: CliState, *, days: tuple[int, ...], seeds: int, variant: str, w
 
     measured = measure_clones(state.registry, days=days, seeds=seeds, variant=variant, score_worlds=worlds)
     _print("clone", shown(measured, total=len(days) * seeds, keys=2), as_json=as_json, keys=2)
+
+
+@command.command("verdicts")
+@click.option(
+    "--episodes",
+    type=click.IntRange(1, 100_000),
+    multiple=True,
+    default=(8, 16, 32, 64),
+    show_default=True,
+    help="Episodes of a comparison; repeatable.",
+)
+@click.option(
+    "--effect",
+    "effects",
+    type=float,
+    multiple=True,
+    default=(-1.0, -0.5, 0.0, 0.5),
+    show_default=True,
+    metavar="X",
+    help="True mean difference, in standard deviations of a difference; repeatable.",
+)
+@click.option(
+    "--margin", type=click.FloatRange(0), default=0.5, show_default=True, metavar="X", help="In the same unit."
+)
+@click.option(
+    "--distribution",
+    type=click.Choice(["normal", "skewed"]),
+    default="normal",
+    show_default=True,
+    help="Of the differences; skewed: most a little better, a few much worse.",
+)
+@click.option("--draws", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, help="Comparisons.")
+@click.option(
+    "--resamples", type=click.IntRange(10, 1_000_000), default=1000, show_default=True, help="Of each interval."
+)
+@_json
+def verdicts(
+    *,
+    episodes: tuple[int, ...],
+    effects: tuple[float, ...],
+    margin: float,
+    distribution: Literal["normal", "skewed"],
+    draws: int,
+    resamples: int,
+    as_json: bool,
+) -> None:
+    """How often the verdicts of `townlet evaluate --against` are right, where the truth is known.
+
+    `wrong` is the share of PASS where the policy is worse by more than the margin, and of FAIL where it is not; at the
+    margin itself, the larger of the two.
+    """
+    from townlet_core.bench.verdicts import measure_verdicts
+
+    measured = (
+        measure_verdicts(
+            episodes=number,
+            effect=effect,
+            margin=margin,
+            distribution=distribution,
+            draws=draws,
+            resamples=resamples,
+        )
+        for effect in effects
+        for number in episodes
+    )
+    rows = shown(measured, total=len(effects) * len(episodes), keys=4)
+    _print("verdicts", rows, as_json=as_json, keys=4)
 
 
 def _print(subject: str, rows: Sequence[dict[str, Any]], *, as_json: bool, keys: int | None = None) -> None:

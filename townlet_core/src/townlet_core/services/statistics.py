@@ -7,6 +7,7 @@ Legend: E episodes, B resamples.
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
 MIN_EPISODES = 8
-"""Episodes that a verdict takes: resamples of fewer are too much alike, and their interval is too short."""
+"""Episodes that a verdict takes: no resample of fewer is far from them, however far the truth is."""
 _NUMBERS_AT_ONCE = 1 << 20
 
 
@@ -50,6 +51,9 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the bounds of a statistic of (E,) values, by the percentiles of resampled ones (Efron 1979).
 
+    The percentiles are those further out that make up for few values (Hesterberg 2015, "What teachers should know about
+    the bootstrap", 5.3): as they stand, intervals of 8 values would hold the truth in 89 % of cases instead of 95 %.
+
     Of two policies that ran the same episodes, give the differences: an interval of them is much shorter than that of
     two means, because what is luck of an episode is taken out.
 
@@ -71,7 +75,7 @@ def bootstrap_interval(
         statistic(values[_resampled(np.arange(first, min(first + rows, resamples)), count)])
         for first in range(0, resamples, rows)
     ]
-    tail = 50.0 * (1.0 - confidence)
+    tail = 100.0 * _tail(count, confidence)
     low, high = np.percentile(np.concatenate(found), [tail, 100.0 - tail])
     return float(low), float(high)
 
@@ -80,11 +84,12 @@ def estimate(values: Array | Sequence[float], *, resamples: int = NUM_RESAMPLES)
     """Return mean, interquartile mean, and the interval of the mean of (E,) values; see `bootstrap_interval`."""
     row = np.asarray(values, dtype=np.float64)
     low, high = bootstrap_interval(row, resamples=resamples)
+    middle = float(mean(row))
     return Estimate(
-        mean=float(mean(row)),
+        mean=middle,
         iqm=float(interquartile_mean(row)),
-        low=low,
-        high=high,
+        low=min(low, middle),  # means of equal numbers in another order may differ in the last digit
+        high=max(high, middle),
         confidence=CONFIDENCE,
         num_episodes=row.size,
     )
@@ -94,6 +99,20 @@ def probability_of_improvement(differences: Array) -> float:
     """Return how likely an episode is better than its counterpart; half of what is equal counts."""
     differences = np.asarray(differences)
     return float(np.mean(differences > 0) + 0.5 * np.mean(differences == 0))
+
+
+def _tail(count: int, confidence: float) -> float:
+    """Return the share of resamples beyond each bound: Phi(-sqrt(E / (E - 1)) t), t the quantile with E - 1 degrees.
+
+    The quantile is expanded around the normal one (Abramowitz and Stegun 26.7.5; from 5 values on within 0.3 %).
+    """
+    normal = NormalDist()
+    z, degrees = normal.inv_cdf(0.5 + confidence / 2), count - 1
+    if degrees == 0:
+        return 0.0
+    t = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
+    return normal.cdf(-t * (count / degrees) ** 0.5)
 
 
 def _resampled(numbers: Array, count: int) -> Array:

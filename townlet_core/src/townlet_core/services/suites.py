@@ -121,9 +121,15 @@ def default_score(environments: Iterable[str]) -> ScoreName:
     return "reward_mean" if set(environments) == {"town"} else "episode_return"
 
 
-def episode_seeds(seed: int, count: int) -> list[int]:
-    """Return `count` seeds drawn from `seed`; a longer list begins with the shorter one."""
-    return [randomness.integer_seed(randomness.key(seed, "evaluation", index))[0] for index in range(count)]
+def episode_seeds(seed: int, count: int, *, purpose: str = "evaluation") -> list[int]:
+    """Return `count` seeds drawn from `seed`; a longer list begins with the shorter one.
+
+    Args:
+        seed: what they are drawn from.
+        count: how many.
+        purpose: seeds for another purpose are others, so that what was selected on one list is judged on another.
+    """
+    return [randomness.integer_seed(randomness.key(seed, purpose, index))[0] for index in range(count)]
 
 
 def _read(name: str) -> tuple[Document, str]:
