@@ -12,6 +12,7 @@ import safetensors.numpy
 from gymnasium import spaces
 
 from townlet_core.checkpoint.atomic import write_directory
+from townlet_core.checkpoint.manifest import files_digest
 from townlet_core.errors import ArtefactError, MissingInputError
 from townlet_core.policy.artefact import (
     DOCUMENT_FILE,
@@ -20,7 +21,6 @@ from townlet_core.policy.artefact import (
     PolicyArtefact,
     PolicyDocument,
     Provenance,
-    files_digest,
     load_artefact,
 )
 from townlet_core.policy.encoder import FlattenEncoder

@@ -35,7 +35,7 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.MISSING_INPUT: "an input file is missing",
     ExitCode.UNAVAILABLE: "an extra is missing, or a plugin is broken or has crashed",
     ExitCode.INTERNAL: "a bug in Townlet",
-    ExitCode.LOCKED: "another process holds the run",
+    ExitCode.LOCKED: "another process holds the run or the releases, or was faster",
     ExitCode.IO: "reading or writing failed",
     ExitCode.INTERRUPTED: "interrupted, and can be resumed",
     ExitCode.CONFIG: "the configuration is wrong",
@@ -102,6 +102,12 @@ class PluginError(UnavailableError):
 
 class RunLockedError(TownletError):
     """Another process is writing to the run directory."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class RaceLostError(TownletError):
+    """Another process was faster: what was decided on is no longer how things stand."""
 
     exit_code = ExitCode.LOCKED
 

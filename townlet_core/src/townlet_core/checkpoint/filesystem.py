@@ -62,6 +62,14 @@ class FileSystem:
         """Create the new file `path` and return a descriptor to write to; a file or link of that name is an error."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | CLOSE_ON_EXEC | BINARY, 0o666)
 
+    def append(self, path: Path) -> int:
+        """Open the file `path`, made where it is missing, and return a descriptor that writes to its end."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_FOLLOW | CLOSE_ON_EXEC | BINARY, 0o666)
+
+    def shorten(self, descriptor: int, size: int) -> None:
+        """Cut an open file to its first `size` bytes."""
+        os.ftruncate(descriptor, size)
+
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write the beginning of `data` and return how many bytes that were."""
         return os.write(descriptor, data)

@@ -97,6 +97,15 @@ def build_manifest(files: Mapping[str, bytes]) -> bytes:
     return Manifest(files=tuple(entries)).model_dump_json(indent=1).encode()
 
 
+def files_digest(files: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 over the names and bytes of `files`, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode())
+        digest.update(files[name])
+    return digest.hexdigest()
+
+
 def read_directory(
     path: Path, *, error: type[DataError] = DataError, max_bytes: int = DEFAULT_MAX_BYTES
 ) -> dict[str, bytes]:
@@ -121,14 +130,15 @@ def read_directory(
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as cause:
-        raise error(f"{path / MANIFEST_NAME} is damaged: {_first_problem(cause)}") from cause
+        raise error(f"{path / MANIFEST_NAME} is damaged: {first_problem(cause)}") from cause
     total = sum(entry.bytes for entry in manifest.files)
     if total > max_bytes:
         raise error(f"{path} holds {total} bytes, more than the {max_bytes} allowed")
     return {entry.name: _read_entry(path / entry.name, entry, error) for entry in manifest.files}
 
 
-def _first_problem(cause: ValidationError) -> str:
+def first_problem(cause: ValidationError) -> str:
+    """Return the first thing that is wrong with a document, and the field."""
     problem = cause.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in problem["loc"])
     return f"{place}: {problem['msg']}" if place else problem["msg"]

@@ -44,9 +44,9 @@ def dump_yaml(config: Settings) -> str:
 
 
 def experiment(config: Settings) -> dict[str, Any]:
-    """Return `config` as JSON without what changes no result: trackers, progress, where and what is kept."""
+    """Return `config` as JSON without what changes no result: trackers, progress, promotion, where and what is kept."""
     unimportant = {"runs_dir": True, "capture_rollouts": True}
-    return config.model_dump(mode="json", exclude={"tracking": True, "training": unimportant})
+    return config.model_dump(mode="json", exclude={"tracking": True, "promotion": True, "training": unimportant})
 
 
 def config_digest(config: Settings) -> str:

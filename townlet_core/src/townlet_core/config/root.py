@@ -8,6 +8,7 @@ from pydantic import Field
 
 from townlet_core.config.base import Settings
 from townlet_core.config.environment import EnvironmentConfig
+from townlet_core.config.promotion import PromotionConfig
 from townlet_core.config.tracking import TrackingConfig
 from townlet_core.config.training import TrainingConfig
 
@@ -23,6 +24,9 @@ class SimulationConfig(Settings):
         default_factory=EnvironmentConfig, description="Which environment, and how it is stepped."
     )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="What every strategy shares.")
+    promotion: PromotionConfig = Field(
+        default_factory=PromotionConfig, description="How policies become releases, and where those are kept."
+    )
     tracking: TrackingConfig = Field(
         default_factory=TrackingConfig, description="Where telemetry goes besides the run directory."
     )

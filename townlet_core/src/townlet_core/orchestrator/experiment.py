@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from townlet_core.runs.layout import RunDirectory
     from townlet_core.runs.status import RunRecord
 
-_NOT_COMPARED = ("tracking.", "training.runs_dir", "training.capture_rollouts")
+_NOT_COMPARED = ("tracking.", "promotion.", "training.runs_dir", "training.capture_rollouts")
 _ABSENT = object()
 
 

@@ -26,7 +26,7 @@ RESERVED: Final[Mapping[Kind, frozenset[str]]] = {
     "command": frozenset(
         {
             *("bench", "capture", "config", "doctor", "evaluate", "plugins", "replay", "runs", "scenarios", "train"),
-            *("view", "watch"),
+            *("promote", "releases", "rollback", "view", "watch"),
         }
     ),
 }

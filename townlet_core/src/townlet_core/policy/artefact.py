@@ -6,7 +6,6 @@ manifest with sizes and SHA-256. Nothing in it is executable.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from townlet_core.arrays import Array, is_finite
 from townlet_core.checkpoint.atomic import write_directory
-from townlet_core.checkpoint.manifest import MANIFEST_NAME, Manifest, read_directory
+from townlet_core.checkpoint.manifest import MANIFEST_NAME, Manifest, files_digest, read_directory
 from townlet_core.errors import ArtefactError, ConfigError, MissingInputError
 from townlet_core.policy.encoder import EncoderResolver, built_in_encoder
 from townlet_core.policy.inputs import Moments, empty_normalizer
@@ -125,15 +124,6 @@ class PolicyArtefact:
         shape = layout(self.spec, encoder)  # laid out as the learner does it, so that products have the same bytes
         weights = shape.views(shape.flatten(self.weights))
         return NumpyPolicy(self.spec, encoder, weights, self.normalizer, worlds_per_shard=worlds_per_shard)
-
-
-def files_digest(files: Mapping[str, bytes]) -> str:
-    """Return the SHA-256 over the names and bytes of `files`, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(f"{name}\0{len(files[name])}\0".encode())
-        digest.update(files[name])
-    return digest.hexdigest()
 
 
 def _too_large(document: bytes) -> str:

@@ -156,7 +156,7 @@ class RunDirectory:
         """
         run = cls(path, filesystem=filesystem)
         with storage_guard("make", path):
-            run._made_here = _make_with_parents(path, filesystem)
+            run._made_here = make_with_parents(path, filesystem)
         run.require_free()
         return run
 
@@ -178,7 +178,7 @@ class RunDirectory:
         moment = datetime.fromtimestamp(clock(), UTC).strftime("%Y%m%d-%H%M%S")
         name = re.sub(r"[^a-z0-9_-]+", "-", strategy.lower())[:64]
         with storage_guard("make a run in", runs_dir):
-            _make_with_parents(runs_dir, filesystem)
+            make_with_parents(runs_dir, filesystem)
             while True:
                 run = cls(runs_dir / f"{moment}-{name}-{token()}", filesystem=filesystem)
                 try:
@@ -208,11 +208,11 @@ def _is_of_a_beginning(name: str) -> bool:
     return name in (LOCK_NAME, CONFIG_NAME) or is_torn
 
 
-def _make_with_parents(path: Path, filesystem: FileSystem) -> bool:
+def make_with_parents(path: Path, filesystem: FileSystem) -> bool:
     """Make `path` and its missing parents, each on the device before the next; return whether `path` was missing."""
     if path.is_dir():
         return False
-    _make_with_parents(path.parent, filesystem)
+    make_with_parents(path.parent, filesystem)
     try:
         filesystem.make_directory(path)
     except FileExistsError:

@@ -6,9 +6,9 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from townlet_core.checkpoint.manifest import read_directory
+from townlet_core.checkpoint.manifest import files_digest, read_directory
 from townlet_core.errors import ArtefactError, TownletError
-from townlet_core.policy.artefact import DOCUMENT_FILE, POLICY_DIR, WEIGHTS_FILE, files_digest
+from townlet_core.policy.artefact import DOCUMENT_FILE, POLICY_DIR, WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

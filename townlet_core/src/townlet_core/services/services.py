@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from townlet_core.services.capture import RolloutCaptureService
 from townlet_core.services.evaluation import EvaluationService
+from townlet_core.services.promotion import PromotionService
 from townlet_core.services.replay import ReplayDatasetService
 
 if TYPE_CHECKING:
@@ -21,14 +22,15 @@ class TrainingServices:
         replay: finds, reads and summarises recorded experience.
         rollout: collects experience.
         evaluation: scores a policy on a list of seeds.
+        promotion: records verdicts, and moves the champion.
     """
 
     replay: ReplayDatasetService = field(default_factory=ReplayDatasetService)
     rollout: RolloutCaptureService = field(default_factory=RolloutCaptureService)
     evaluation: EvaluationService = field(default_factory=EvaluationService)
+    promotion: PromotionService = field(default_factory=PromotionService)
 
     @classmethod
     def from_config(cls, config: SimulationConfig) -> Self:
         """Return the services for `config`."""
-        del config
-        return cls()
+        return cls(promotion=PromotionService.from_config(config))

@@ -1,0 +1,214 @@
+"""`townlet releases`: which policies were released, how they stand, and whether every byte is right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from townlet_core.cli.promote import report, state_text
+from townlet_core.cli.release_options import (
+    actor,
+    change_options,
+    directory_options,
+    policy_source,
+    promotion_service,
+)
+from townlet_core.cli.tables import clipped, count, printable, size, table
+from townlet_core.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from townlet_core.dto.promotion import PromotionStatus, ReleaseEvent, StoreFinding, Verdict
+    from townlet_core.releases.log import History
+
+_ALIASES = ("champion", "candidate", "previous")
+
+
+@click.group("releases", invoke_without_command=True, short_help="List, show and verify released policies.")
+@directory_options
+@click.pass_context
+def command(ctx: click.Context, releases_dir: Path | None, as_json: bool) -> None:
+    """List releases, show or verify them."""
+    given = [name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if ctx.invoked_subcommand is None:
+        _list(releases_dir, events=False, as_json=as_json)
+    elif given:
+        raise click.UsageError(f"options stand after '{ctx.invoked_subcommand}'", ctx=ctx)
+
+
+@command.command("list")
+@click.option("--events", is_flag=True, help="Every event, instead of every release.")
+@directory_options
+def list_command(releases_dir: Path | None, *, events: bool, as_json: bool) -> None:
+    """List releases, newest first; the same as 'townlet releases' alone."""
+    _list(releases_dir, events=events, as_json=as_json)
+
+
+@command.command("show")
+@click.argument("release")
+@directory_options
+def show_command(release: str, releases_dir: Path | None, *, as_json: bool) -> None:
+    """Show a release and its events. RELEASE is candidate, champion, previous, or the beginning of a digest."""
+    store = promotion_service(releases_dir).store
+    digest = store.find(release)
+    history = store.history()
+    events = [event for event in history.events if digest in (event.release, event.previous_release)]
+    facts = {
+        "release": digest,
+        "aliases": _aliases(history, digest),
+        "run": next((event.run for event in events if event.release == digest and event.run), ""),
+        "path": str(store.bundle_path(digest)),
+    }
+    if as_json:
+        click.echo(json.dumps(facts | {"events": [event.model_dump(mode="json") for event in events]}, indent=2))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:<8} {printable(', '.join(value) if isinstance(value, list) else str(value)) or '-'}")
+    click.echo("\n" + "\n".join(_event_lines(events)))
+
+
+@command.command("verify")
+@directory_options
+@click.pass_context
+def verify_command(ctx: click.Context, releases_dir: Path | None, *, as_json: bool) -> None:
+    """Read every byte of the releases, and name what is not as it was written. Exit code 65 if there is anything."""
+    from townlet_core.releases.verify import verify
+
+    result = verify(promotion_service(releases_dir).releases_dir)
+    if as_json:
+        click.echo(result.model_dump_json(indent=2))
+    else:
+        for finding in result.problems:
+            click.echo(f"wrong     {_finding(finding)}")
+        for finding in result.leftovers:
+            click.echo(f"left over {_finding(finding)}")
+        read = f"{count(result.events, 'event')}, {count(result.bundles, 'bundle')}, {size(result.num_bytes)} read"
+        click.echo(f"{count(len(result.problems), 'problem') if result.problems else 'all is right'}: {read}")
+    ctx.exit(ExitCode.BAD_DATA if result.problems else ExitCode.OK)
+
+
+@command.command("record")
+@click.argument("policy", metavar="RUN_OR_POLICY")
+@click.option("--verdict", type=click.Choice(["PASS", "HOLD", "FAIL"]), help="What was found of it.")
+@click.option(
+    "--evidence",
+    "evidence_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A comparison that says so: its verdict is taken.",
+)
+@change_options
+def record_command(
+    *,
+    policy: str,
+    verdict: Verdict | None,
+    evidence_path: Path | None,
+    config: Path | None,
+    sets: Sequence[str],
+    by: str | None,
+    reason: str,
+    releases_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Record a verdict on the policy of a run, or on an artefact, which a strategy has not recorded itself.
+
+    PASS makes the streak longer, FAIL ends it, HOLD leaves it as it is.
+    """
+    from townlet_core.services.promotion_evidence import read_evidence
+
+    service = promotion_service(releases_dir, config=config, sets=sets)
+    source = policy_source(service, policy)
+    evidence, kept = (None, b"") if evidence_path is None else read_evidence(evidence_path)
+    if evidence is None and (verdict is None or not reason.strip()):
+        raise UsageError("say what the verdict rests on: --evidence FILE, or --verdict with --reason")
+    found = verdict or (evidence.verdict if evidence else None)
+    assert found is not None
+    outcome = service.record_verdict(source, found, by=actor(by), reason=reason, evidence=evidence, evidence_file=kept)
+    report(outcome, as_json=as_json)
+
+
+def _finding(finding: StoreFinding) -> str:
+    return printable(f"{finding.path}: {finding.text}")
+
+
+def _list(releases_dir: Path | None, *, events: bool, as_json: bool) -> None:
+    from townlet_core.releases.status import status_of
+
+    service = promotion_service(releases_dir)
+    history = service.store.history()
+    status = status_of(history)
+    if as_json:
+        shown: dict[str, Any] = status.model_dump(mode="json", exclude={"schema_version", "events"})
+        shown["releases"] = [_row(history, release) for release in _newest_first(history)]
+        shown["events"] = [event.model_dump(mode="json") for event in history.events]
+        click.echo(json.dumps(shown, indent=2))
+    elif not history.events:
+        click.echo(f"no releases yet: {service.releases_dir} holds none; 'townlet promote' makes the first one")
+    else:
+        click.echo("\n".join(_status_lines(status, service.settings.required_passes)) + "\n")
+        click.echo("\n".join(_event_lines(history.events) if events else _release_lines(history)))
+
+
+def _status_lines(status: PromotionStatus, required: int) -> list[str]:
+    aliases = [(name, getattr(status, name)) for name in _ALIASES]
+    return [
+        f"state      {state_text(status.state, status.streak, required)}",
+        *(f"{name:<10} {release[:12] if release else '-'}" for name, release in aliases),
+    ]
+
+
+def _release_lines(history: History) -> list[str]:
+    rows = []
+    for release in _newest_first(history):
+        row = _row(history, release)
+        alias = row["aliases"][0] if row["aliases"] else "-"
+        rows.append(
+            [release[:12], alias, clipped(printable(row["run"]) or "-", 24), row["event"], _minute(row["time"])]
+        )
+    return table(("RELEASE", "ALIAS", "RUN", "LAST EVENT", "TIME"), rows) if rows else ["no policy has passed yet"]
+
+
+def _event_lines(events: tuple[ReleaseEvent, ...] | list[ReleaseEvent]) -> list[str]:
+    rows = [
+        [
+            str(event.sequence),
+            _minute(event.time),
+            event.event,
+            event.verdict or "-",
+            event.policy[:12],
+            event.state,
+            str(event.streak),
+            clipped(printable(event.by), 12),
+        ]
+        for event in events
+    ]
+    header = ("#", "TIME", "EVENT", "SAYS", "POLICY", "STATE", "ROW", "BY")
+    return table(header, rows, right=("#", "ROW"))
+
+
+def _row(history: History, release: str) -> dict[str, Any]:
+    own = [event for event in history.events if event.release == release]
+    run = next((event.run for event in own if event.run), "")
+    return {
+        "release": release,
+        "aliases": _aliases(history, release),
+        "run": run,
+        "event": own[-1].event,
+        "time": own[-1].time,
+    }
+
+
+def _aliases(history: History, release: str) -> list[str]:
+    return [name for name in _ALIASES if getattr(history.state, name) == release]
+
+
+def _newest_first(history: History) -> list[str]:
+    return list(dict.fromkeys(event.release for event in reversed(history.events) if event.release))
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")

@@ -1,0 +1,293 @@
+"""Promotion: verdicts, streaks, and every move of the champion, over releases that are kept by their bytes.
+
+Each operation is one transaction: one line of the log, or nothing. What was decided on is compared with how things
+stand when the line is written; whoever is slower is told.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from townlet_core.checkpoint.filesystem import DISK, FileSystem
+from townlet_core.config.promotion import PromotionConfig
+from townlet_core.dto.promotion import PromotionOutcome
+from townlet_core.errors import RunLockedError, UsageError
+from townlet_core.policy.encoder import EncoderResolver, built_in_encoder
+from townlet_core.releases.state import unfit
+from townlet_core.releases.status import status_of
+from townlet_core.releases.store import ReleaseStore
+from townlet_core.services.promotion_subject import PromotionSubject
+
+if TYPE_CHECKING:
+    from townlet_core.config.root import SimulationConfig
+    from townlet_core.dto.promotion import PromotionEvidence, PromotionStatus, ReleaseEvent, Verdict
+    from townlet_core.releases.log import History
+    from townlet_core.releases.state import ReleaseState
+    from townlet_core.runs.status import Clock
+
+_PATIENCE = 50
+"""Times that a verdict waits for a lock, each of a fifth of a second: a run that has ended has nothing better to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionService:
+    """Records verdicts and moves the champion; holds no state, all of which is in the store.
+
+    Attributes:
+        settings: what a promotion takes.
+        releases_dir: where the releases are.
+        clock: seconds since 1970.
+        filesystem: the calls to make.
+    """
+
+    settings: PromotionConfig = field(default_factory=PromotionConfig)
+    releases_dir: Path = Path("releases")
+    clock: Clock = time.time
+    filesystem: FileSystem = DISK
+
+    @classmethod
+    def from_config(cls, config: SimulationConfig) -> Self:
+        """Return the service that the sections `promotion` and `training` describe."""
+        settings = config.promotion
+        return cls(
+            settings=settings, releases_dir=settings.releases_dir or config.training.runs_dir.parent / "releases"
+        )
+
+    @property
+    def store(self) -> ReleaseStore:
+        """The releases."""
+        return ReleaseStore(self.releases_dir, clock=self.clock, filesystem=self.filesystem)
+
+    def status(self) -> PromotionStatus:
+        """Return how things stand; raises `DataError` where the store contradicts itself."""
+        return status_of(self.store.history())
+
+    def record_verdict(
+        self,
+        source: Path,
+        verdict: Verdict,
+        *,
+        by: str,
+        reason: str = "",
+        evidence: PromotionEvidence | None = None,
+        evidence_file: bytes = b"",
+        encoders: EncoderResolver = built_in_encoder,
+    ) -> PromotionOutcome:
+        """Record a verdict on a policy: PASS makes the streak longer, FAIL ends it.
+
+        The same verdict on the same policy of the same run and evidence is recorded once, whatever is killed and
+        resumed, and a policy counts once in a streak.
+
+        Args:
+            source: directory of a run or of an artefact. The policy is kept as a bundle if it passed.
+            verdict: PASS, HOLD or FAIL.
+            by: who or what judged.
+            reason: why, in one line.
+            evidence: the comparison that it rests on, if it is one.
+            evidence_file: a JSON document to be kept as it is, such as a result; empty for none.
+            encoders: finds the networks of plugins.
+
+        Raises:
+            MissingInputError: there is no policy.
+            DataError: the policy or the store is damaged.
+            UsageError: the evidence is about another policy, or says otherwise.
+            RunLockedError: the store stayed locked.
+            StorageError: the system refused.
+        """
+        subject = PromotionSubject.read(source, encoders=encoders)
+        if evidence is not None and (evidence.policy, evidence.verdict) != (subject.digest, verdict):
+            raise UsageError(f"the comparison says {evidence.verdict} of {evidence.policy[:12]}, not {verdict}")
+        given = {"by": by, "reason": reason, "evidence": evidence}
+        for attempt in range(_PATIENCE):
+            try:
+                return self._record(subject, verdict, evidence_file, given)
+            except RunLockedError:
+                if attempt == _PATIENCE - 1:
+                    raise
+        raise AssertionError  # the last attempt returns or raises
+
+    def _record(
+        self, subject: PromotionSubject, verdict: Verdict, evidence_file: bytes, given: dict[str, Any]
+    ) -> PromotionOutcome:
+        with self.store.writing() as writer:
+            kept = writer.keep_evidence(evidence_file) if evidence_file else ""
+            wanted = (subject.run, subject.digest, verdict, kept)
+            known = _known_verdict(writer.history, wanted)
+            if known is not None:
+                return PromotionOutcome(done=True, event=known, reasons=("it was recorded before, and counts once",))
+            bundle = writer.keep_bundle(subject.files) if verdict == "PASS" else {}
+            required, is_pass = self.settings.required_passes, verdict == "PASS"
+            is_ready = is_pass and writer.history.state.streak + 1 >= required
+            event = writer.append(
+                event="candidate" if is_ready else "verdict",
+                run=subject.run,
+                policy=subject.digest,
+                verdict=verdict,
+                required_passes=required,
+                hold_resets=self.settings.guardrails == "legacy",
+                evidence_file=kept,
+                **bundle,
+                **given,
+            )
+        return PromotionOutcome(done=True, event=event)
+
+    def promote(
+        self,
+        source: Path,
+        evidence: PromotionEvidence | None,
+        *,
+        by: str,
+        reason: str = "",
+        evidence_file: bytes = b"",
+        expected_head: str | None = None,
+        encoders: EncoderResolver = built_in_encoder,
+    ) -> PromotionOutcome:
+        """Make a policy the champion, or say why not.
+
+        Args:
+            source: directory of a run, of an artefact, or of a bundle.
+            evidence: the comparison with the champion; with no champion yet, with a script.
+            by: who.
+            reason: why, in one line.
+            evidence_file: the document that the comparison was read from, to be kept as it is.
+            expected_head: head of the log when the comparison began; by default the present one.
+            encoders: finds the networks of plugins.
+
+        Raises:
+            RaceLostError: another process changed the releases in between.
+            RunLockedError: another process is changing them.
+            DataError: the policy, its bundle or the store is damaged.
+            MissingInputError: there is no policy.
+            StorageError: the system refused.
+        """
+        store, subject = self.store, PromotionSubject.read(source, encoders=encoders)
+        history = store.history()
+        reasons = self._refusals(history.state, subject.digest, evidence)
+        if reasons:
+            return PromotionOutcome(done=False, reasons=tuple(reasons))
+        with store.writing(expected_head=expected_head or history.head) as writer:
+            event = writer.append(
+                event="promoted",
+                by=by,
+                reason=reason,
+                run=subject.run or _run_of(history, subject.digest),
+                policy=subject.digest,
+                previous_release=history.state.champion,
+                required_passes=self.settings.required_passes,
+                evidence=evidence,
+                **writer.keep_bundle(subject.files),
+                evidence_file=writer.keep_evidence(evidence_file) if evidence_file else "",
+            )
+        return PromotionOutcome(done=True, event=event)
+
+    def _refusals(self, state: ReleaseState, digest: str, evidence: PromotionEvidence | None) -> list[str]:
+        if digest == state.champion:
+            return [f"{digest[:12]} is the champion already"]
+        reasons = []
+        if state.streak < self.settings.required_passes:
+            reasons.append(
+                f"a promotion takes {self.settings.required_passes} policies that pass in a row: {state.streak} did"
+            )
+        if digest not in state.passed:
+            reasons.append(f"{digest[:12]} is not one of those that passed in a row")
+        if evidence is None:
+            reasons.append("there is no comparison with the champion")
+        else:
+            reasons += [problem for problem in [unfit(evidence, digest, state)] if problem]
+        return reasons
+
+    def rollback(
+        self, to: str | None = None, *, by: str, reason: str = "", expected_head: str | None = None
+    ) -> PromotionOutcome:
+        """Make the release before the latest promotion in force the champion again, else the initial one.
+
+        Every byte of its bundle is read and compared before anything is written.
+
+        Args:
+            to: another release: an alias, or the beginning of a digest.
+            by: who.
+            reason: why, in one line.
+            expected_head: head of the log that the caller decided on; by default the present one.
+
+        Raises:
+            RaceLostError: another process changed the releases in between.
+            RunLockedError: another process is changing them.
+            DataError: the bundle or the store is damaged.
+            MissingInputError: the bundle is gone, or `to` names none.
+            StorageError: the system refused.
+        """
+        store = self.store
+        history = store.history()
+        state = history.state
+        target = state.rollback_target if to is None else store.find(to)
+        if state.champion is None:
+            return PromotionOutcome(done=False, reasons=("there is no champion",))
+        if target is None or target == state.champion:
+            named = state.champion[:12]
+            reason = "there is no release before it; name one with --to" if target is None else "that is the champion"
+            return PromotionOutcome(done=False, reasons=(f"the champion is {named}: {reason}",))
+        with store.writing(expected_head=expected_head or history.head) as writer:
+            event = writer.append(
+                event="rollback",
+                by=by,
+                reason=reason,
+                run=_run_of(history, target),
+                policy=target,
+                previous_release=state.champion,
+                **writer.known_bundle(target),
+            )
+        return PromotionOutcome(done=True, event=event)
+
+    def swap(
+        self,
+        source: Path,
+        *,
+        by: str,
+        reason: str,
+        evidence: PromotionEvidence | None = None,
+        encoders: EncoderResolver = built_in_encoder,
+    ) -> PromotionOutcome:
+        """Make a policy the champion by hand, whatever speaks against it; the log says so, and why.
+
+        Raises:
+            UsageError: there is no reason.
+            RaceLostError, RunLockedError, DataError, MissingInputError, StorageError: as in `promote`.
+        """
+        if not reason.strip():
+            raise UsageError("a champion that is set by hand needs a reason")
+        store, subject = self.store, PromotionSubject.read(source, encoders=encoders)
+        history = store.history()
+        if subject.digest == history.state.champion:
+            return PromotionOutcome(done=False, reasons=(f"{subject.digest[:12]} is the champion already",))
+        with store.writing(expected_head=history.head) as writer:
+            event = writer.append(
+                event="policy_swap",
+                by=by,
+                reason=reason,
+                run=subject.run or _run_of(history, subject.digest),
+                policy=subject.digest,
+                previous_release=history.state.champion,
+                evidence=evidence,
+                **writer.keep_bundle(subject.files),
+            )
+        return PromotionOutcome(done=True, event=event)
+
+
+def _known_verdict(history: History, wanted: tuple[str, str, Verdict, str]) -> ReleaseEvent | None:
+    """Return the event that recorded a verdict, or that counts the policy in the streak; None if there is none."""
+    _, digest, verdict, _ = wanted
+    for event in reversed(history.events):
+        if event.verdict is None:
+            continue
+        if wanted == (event.run, event.policy, event.verdict, event.evidence_file):
+            return event
+        if verdict == "PASS" and event.release == digest and digest in history.state.passed:
+            return event
+    return None
+
+
+def _run_of(history: History, release: str) -> str:
+    return next((event.run for event in history.events if event.release == release and event.run), "")
