@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from townlet_core.config.base import Settings
 from townlet_core.config.environment import EnvironmentConfig
 
-Seed = Annotated[int, Field(ge=0, le=2**64 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 MAX_EPISODES = 1_000_000
 """Most episodes of a suite. [episodes]"""
 
@@ -24,23 +24,15 @@ class SuiteEntry(Settings):
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="What seeds are drawn from. [1]")
     count: int = Field(default=0, ge=0, le=MAX_EPISODES, description="How many seeds are drawn. [episodes]")
 
-    @model_validator(mode="after")
-    def _has_seeds_of_one_kind(self) -> SuiteEntry:
-        if bool(self.seeds) == bool(self.count):
-            raise ValueError("say which seeds: either seeds, a list, or count, how many are drawn from seed")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("a seed stands twice in seeds; every episode is run once")
-        return self
-
 
 class SuiteConfig(Settings):
     """A suite file."""
 
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$", description="Its name.")
+    name: str = Field(default="suite", max_length=64, pattern=r"^[A-Za-z0-9_-]+$", description="Its name.")
     description: str = Field(default="", max_length=500, description="What it shows, in one line.")
     score: Literal["episode_return", "reward_mean"] | None = Field(
         default=None,
         description="What policies are compared by: the return, or the mean reward of a present agent in a step. Null: "
         "reward_mean in the town, episode_return elsewhere.",
     )
-    entries: tuple[SuiteEntry, ...] = Field(min_length=1, max_length=1000, description="The episodes.")
+    entries: tuple[SuiteEntry, ...] = Field(default=(), max_length=1000, description="The episodes.")

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from townlet_core import randomness
@@ -104,9 +105,12 @@ def load_suite(name: str) -> Suite:
     """
     document, source = _read(name)
     config = _checked(document, source)
+    total = sum(len(entry.seeds) + entry.count for entry in config.entries)
+    if total > MAX_EPISODES:
+        raise ConfigError(f"{source}: entries: {total:,} episodes in all; a suite has at most {MAX_EPISODES:,}")
     parts = tuple(_part(entry.environment, _seeds(entry)) for entry in config.entries)
-    score_name = config.score or _score_of_all(parts, source)
     _require_each_once(parts, source)
+    score_name = config.score or _score_of_all(parts, source)
     return Suite(name=config.name, score_name=score_name, parts=parts)
 
 
@@ -129,7 +133,7 @@ def episode_seeds(seed: int, count: int, *, purpose: str = "evaluation") -> list
         count: how many.
         purpose: seeds for another purpose are others, so that what was selected on one list is judged on another.
     """
-    return [randomness.integer_seed(randomness.key(seed, purpose, index))[0] for index in range(count)]
+    return randomness.integer_seed(randomness.key(seed, purpose, np.arange(count)))
 
 
 def _read(name: str) -> tuple[Document, str]:
@@ -156,10 +160,15 @@ def _checked(document: Document, source: str) -> SuiteConfig:
     entries = values.get("entries")
     checked: list[SuiteEntry] = []
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        path = f"entries[{index}]"
         try:
-            checked.append(settings_from(SuiteEntry, entry, path=f"entries[{index}]"))
+            checked.append(settings_from(SuiteEntry, entry, path=path))
         except ConfigProblems as error:
             problems += error.problems
+        else:
+            problems += [Problem(path, message) for message in _wrong_seeds(checked[-1])]
+    if not entries:
+        problems.append(Problem("entries", "there is none; a suite is a list of them, each with its seeds"))
     try:
         config = SuiteConfig.model_validate({**values, "entries": checked} if isinstance(entries, list) else values)
     except ValidationError as error:
@@ -169,6 +178,13 @@ def _checked(document: Document, source: str) -> SuiteConfig:
     if config is None or problems:
         raise ConfigProblems(problems).located(_origins(problems, document, source))
     return config
+
+
+def _wrong_seeds(entry: SuiteEntry) -> Iterator[str]:
+    if bool(entry.seeds) == bool(entry.count):
+        yield "say which seeds: either seeds, a list, or count, how many are drawn from seed"
+    if len(set(entry.seeds)) < len(entry.seeds):
+        yield "a seed stands twice in seeds; every episode is run once"
 
 
 def _origins(problems: Sequence[Problem], document: Document, source: str) -> Mapping[str, str]:
@@ -200,9 +216,6 @@ def _score_of_all(parts: Sequence[Part], source: str) -> ScoreName:
 
 
 def _require_each_once(parts: Sequence[Part], source: str) -> None:
-    total = sum(len(part.seeds) for part in parts)
-    if total > MAX_EPISODES:
-        raise ConfigError(f"{source}: entries: {total:,} episodes in all; a suite has at most {MAX_EPISODES:,}")
     seen: set[tuple[str, int]] = set()
     for number, (identity, seeds) in enumerate(_identities(parts)):
         for seed in seeds:
