@@ -20,6 +20,10 @@ from mutants import (
     Mutant,
 )
 
+RECORDED = "townlet_strategies_ppo/recorded.py"
+RECORDED_SURVEY = "townlet_strategies_ppo/recorded_survey.py"
+DATA_MODES = "townlet_strategies_ppo/data_modes.py"
+
 DETAILS = {
     "lambda is ignored": Mutant(ADVANTAGES, "gamma * gae_lambda)", "gamma)", "test_advantages.py::test_known_answers"),
     "errors are carried over a termination": Mutant(
@@ -213,6 +217,36 @@ DETAILS = {
         "after = self.environment.step(decision.actions)",
         "self.policy._layers.actor[0][1][:] += 1; after = self.environment.step(decision.actions)",
         "test_faults.py::test_a_fault_in_the_third_rollout_leaves_the_learner_as_the_second_left_it",
+    ),
+    "a recorded lane that is cut is worth its own last row": Mutant(
+        RECORDED,
+        "np.minimum(source + 1,",
+        "np.minimum(source,",
+        "test_recorded.py::test_where_a_lane_ends_within_an_episode_the_value_of_its_next_row_is_bootstrapped",
+    ),
+    "rejected episodes are learned from": Mutant(
+        RECORDED,
+        "table.accepted & (usable > 0)",
+        "usable > 0",
+        "test_recorded.py::test_a_pass_has_every_accepted_row_once_and_buffers_of_about_one_size",
+    ),
+    "every pass has the same order": Mutant(
+        RECORDED,
+        '"replay", number)',
+        '"replay", 0)',
+        "test_recorded.py::test_every_pass_and_seed_has_an_order_of_its_own_and_the_same_one_again",
+    ),
+    "scripts teach uninvited": Mutant(
+        RECORDED_SURVEY,
+        "if chosen[number] == 0",
+        "if chosen[number] < 0",
+        "test_data_modes.py::test_rows_of_a_script_are_refused_unless_they_are_allowed_by_name",
+    ),
+    "mixed runs never act": Mutant(
+        DATA_MODES,
+        "of=self._recorded.rows.num_buffers + 1)",
+        "of=self._recorded.rows.num_buffers)",
+        "test_data_modes.py::test_mixed_is_a_pass_and_then_a_rollout_and_tells_them_apart",
     ),
 }
 

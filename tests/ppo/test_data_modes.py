@@ -10,6 +10,7 @@ import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 from legacy_files import write_capture
 from recordings import SCRIPT, TRAINED, episode, recorded
+from run_outcome import newest_checkpoint
 from town_runs import StopAfter, capture, go, outcome, stop, town_context
 from training import Records, context_for
 
@@ -147,6 +148,32 @@ def test_a_run_that_is_stopped_after_every_update_ends_with_the_bytes_of_the_uni
     result = go(path, resume=True, **settings)
     assert outcome(path, result) == whole
     assert (result.num_resumes, result.episodes_restarted, result.exact) == (0, False, True)
+
+
+class Full(Records):
+    """A tracker that ends the run in its update `update`."""
+
+    def __init__(self, update: int) -> None:
+        super().__init__()
+        self.update = update
+
+    def log(self, record: dict[str, Any]) -> None:
+        if record["epoch"] == self.update:
+            raise OSError("no space left")
+
+
+@pytest.mark.parametrize("lost", [1, 2, 4, 5, 6])
+def test_an_update_that_was_lost_is_made_again_to_the_byte(tmp_path, captured, lost) -> None:
+    """Three updates of recorded rows and one rollout are a cycle; every second update is kept."""
+    settings = {"data_mode": "mixed", "dataset": captured, "total_steps": 700}
+    whole = go(tmp_path / "whole", **settings)
+    made = town_context(tmp_path / "run", **settings)
+    with pytest.raises(OSError, match="no space left"):
+        PPOStrategy().run(replace(made, trackers=Full(lost)))
+    assert CheckpointStore(tmp_path / "run" / "checkpoints").load_newest().step == (lost - 1) // 2 * 2
+    result = go(tmp_path / "run", resume=True, **settings)
+    assert result.policy_digest == whole.policy_digest
+    assert newest_checkpoint(tmp_path / "run") == newest_checkpoint(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("mode", ["replay", "mixed"])
