@@ -140,6 +140,7 @@ class Update:
             "clip_fraction": (np.abs(ratio - 1) > self.clip_range).mean(),
             "kl": -log_ratio.mean(),
             "kl_k3": (ratio - 1 - log_ratio).mean(),
+            "reference_kl": 0.0,
             "grad_norm": norm,
             "advantage_std": deviation,
             "count": count,

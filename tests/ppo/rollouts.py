@@ -42,6 +42,7 @@ class Case:
     gamma: float = 0.9
     gae_lambda: float = 0.8
     normalize_advantages: bool = True
+    reference: tuple[np.ndarray, np.ndarray | None] | None = None
 
     def in_float32(self) -> Case:
         """Return the same as a run has it."""
@@ -60,6 +61,7 @@ class Case:
             {},
             worlds_per_shard=worlds_per_shard,
             normalize_advantages=self.normalize_advantages,
+            reference=self.reference,
         )
 
     def learn(self, settings: PPOSettings, *, worlds_per_shard: int, seed: int = 0) -> tuple[np.ndarray, UpdateMetrics]:

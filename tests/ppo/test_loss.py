@@ -42,6 +42,7 @@ def loss_of(log_probs: torch.Tensor, advantages, *, old=None, coefficients=POLIC
         log_probs,
         entropies,
         values,
+        zeros,
         advantages=torch.as_tensor(advantages, dtype=F64).reshape(zeros.shape),
         coefficients=coefficients,
         **given,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from reference import Rows, Update, forward_sums
 from rollouts import Case, epoch_keys, make_case
@@ -303,3 +304,47 @@ def test_a_run_counts_what_it_did(tmp_path) -> None:
     assert trained.records[-1]["steps"] == 2 * 2 * 2
     assert trained.result.policy_digest == trained.records[-1]["policy_digest"]
     assert context_for(None).config.training.seed == 1
+
+
+@pytest.mark.parametrize("name", ["categorical", "masked", "two choices", "gaussian"])
+def test_the_divergence_from_a_reference_has_one_gradient_in_both_forms_and_by_differences(name) -> None:
+    case = make_case(**CASES[name][0])
+    rng = np.random.default_rng(2)
+    outputs = rng.normal(size=(*case.buffer.rewards.shape, case.spec.head.num_outputs))
+    spread = rng.normal(size=2) * 0.3 if name == "gaussian" else None
+    case.reference = (outputs, spread)
+    network, batch = case.network(), case.batch(worlds_per_shard=2)
+    (minibatch,) = batch.minibatches(epoch_keys(1, 1, 2)[0], 1)
+    without, only = (LossCoefficients(0.2, None, 0.0, 0.0, weight) for weight in (0.0, 0.7))
+    slopes = []
+    for path in (ClosedFormGradient, AutogradGradient):
+        gradient = path(network)
+        plain = np.asarray(gradient(batch, minibatch, without)[0]).copy()
+        pulled, reported = gradient(batch, minibatch, only)
+        slopes.append(np.asarray(pulled) - plain)
+        index = METRICS.index("reference_kl")
+        assert float(reported[index]) > 0.01
+    np.testing.assert_allclose(slopes[0], slopes[1], atol=1e-12, rtol=1e-9)
+    parameters, gradient = network.parameters.numpy(), ClosedFormGradient(network)
+    for place in range(0, parameters.size, 7):
+        found = []
+        for step in (1e-6, -2e-6):
+            parameters[place] += step
+            found.append(gradient(batch, minibatch, only)[1][METRICS.index("reference_kl")])
+        parameters[place] += 1e-6
+        assert slopes[0][place] == pytest.approx(0.7 * (found[0] - found[1]) / 2e-6, abs=1e-7)
+
+
+def test_a_reference_that_is_the_policy_itself_is_no_distance_away() -> None:
+    case = make_case(masked=True)
+    network = case.network()
+    rows = torch.from_numpy(case.buffer.observations["observation"].reshape(1, -1, 3))
+    outputs = network(network.shard_weights(1), {"observation": rows}).actor.detach().numpy()
+    case.reference = (outputs.reshape(*case.buffer.rewards.shape, -1), None)
+    batch = case.batch(worlds_per_shard=2)
+    (minibatch,) = batch.minibatches(epoch_keys(1, 1, 2)[0], 1)
+    gradient = ClosedFormGradient(network)
+    plain = gradient(batch, minibatch, LossCoefficients(0.2, None, 0.0, 0.5))[0].copy()
+    pulled, reported = gradient(batch, minibatch, LossCoefficients(0.2, None, 0.0, 0.5, 3.0))
+    assert abs(reported[METRICS.index("reference_kl")]) < 1e-12
+    np.testing.assert_allclose(pulled, plain, atol=1e-12)

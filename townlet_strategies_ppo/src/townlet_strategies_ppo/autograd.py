@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from townlet_core.torch.device import products_in
-from townlet_core.torch.heads import log_prob_and_entropy
+from townlet_core.torch.heads import divergence, log_prob_and_entropy
 from townlet_core.torch.inputs import prepare_tensor
 from townlet_strategies_ppo.loss import LossCoefficients, LossSums, ppo_terms
 
@@ -67,18 +67,24 @@ class AutogradGradient:
             return torch.from_numpy(column[group]).to(self._device)
 
         chosen = sent(minibatch.rows)
+        mask = None if rows.action_mask is None else _taken(rows.action_mask, chosen)
         with products_in(self._precision, self._device):
             outputs = self._network(weights, rows.inputs(chosen, self._dtype))
         log_probs, entropies = log_prob_and_entropy(
             self._network.spec.head,
             outputs,
             _taken(rows.actions, chosen),
-            None if rows.action_mask is None else _taken(rows.action_mask, chosen),
+            mask,
         )
+        divergences = torch.zeros_like(outputs.values)
+        if rows.reference is not None:
+            stays = _taken(rows.reference[0], chosen), rows.reference[1]
+            divergences = divergence(self._network.spec.head, outputs, stays, mask)
         return ppo_terms(
             log_probs,
             entropies,
             outputs.values,
+            divergences,
             old_log_probs=sent(minibatch.old_log_probs),
             old_values=sent(minibatch.old_values),
             advantages=sent(minibatch.advantages),
@@ -100,6 +106,11 @@ class _DeviceRows:
         self.leaves = {name: torch.from_numpy(leaf.rows).to(device) for name, leaf in batch.leaves.items()}
         self.actions = torch.from_numpy(batch.actions).to(device)
         self.action_mask = None if batch.action_mask is None else torch.from_numpy(batch.action_mask).to(device)
+        self.reference: tuple[torch.Tensor, torch.Tensor | None] | None = None
+        if batch.reference is not None:
+            outputs, log_std = batch.reference
+            spread = None if log_std is None else torch.from_numpy(log_std).to(device)
+            self.reference = torch.from_numpy(outputs).to(device), spread
 
     def inputs(self, chosen: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """Return prepared observations (S, B, *shape) of the rows `chosen` (S, B)."""

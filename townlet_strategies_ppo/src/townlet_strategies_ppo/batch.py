@@ -90,6 +90,7 @@ class RolloutBatch:
         leaves: the observations by name, in the order in which a network's input joins them.
         actions: (R, ...).
         action_mask: (R, K), or None.
+        reference: (R, K) outputs of a policy to stay near, and its log_std; None for none.
 
     Args:
         buffer: the rollout.
@@ -98,6 +99,7 @@ class RolloutBatch:
         normalizer: moments of the observations; may be empty.
         worlds_per_shard: W.
         normalize_advantages: whether each minibatch's are shifted and scaled to mean 0 and deviation 1.
+        reference: as the attribute, (T, N, A, K).
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class RolloutBatch:
         *,
         worlds_per_shard: int,
         normalize_advantages: bool = True,
+        reference: tuple[Array, Array | None] | None = None,
     ) -> None:
         steps, worlds, agents = buffer.rewards.shape
         size = steps * worlds * agents
@@ -129,6 +132,7 @@ class RolloutBatch:
             self.leaves[name] = Leaf(observation_spaces[name], rows_of(values), prod(shape))
         self.actions = rows_of(buffer.actions)
         self.action_mask = None if buffer.action_mask is None else rows_of(buffer.action_mask)
+        self.reference = None if reference is None else (rows_of(reference[0]), reference[1])
         self._columns = np.empty((5, size), buffer.values.dtype)
         columns = (buffer.log_probs, buffer.values, advantages, advantages + buffer.values, buffer.agent_mask)
         for column, values in zip(self._columns, columns, strict=True):

@@ -91,7 +91,7 @@ class _Worker:
     def __call__(
         self, batch: RolloutBatch, minibatch: Minibatch, group: slice, coefficients: LossCoefficients
     ) -> tuple[Array, Array]:
-        """Return the gradient of each shard of the group (S, P), and the sums over its rows, (S, 6) as `LossSums`."""
+        """Return the gradient of each shard of the group (S, P), and the sums over its rows, (S, 7) as `LossSums`."""
         scratch, rows = self._network.scratch, minibatch.rows[group]
         outputs, values = self._network.forward(batch.features(rows, scratch))
         actions = ActionTerms(
@@ -100,11 +100,12 @@ class _Worker:
             batch.actions.take(rows, axis=0),
             None if batch.action_mask is None else batch.action_mask.take(rows, axis=0),
             self._network.layers.log_std,
+            None if batch.reference is None else (batch.reference[0].take(rows, axis=0), batch.reference[1]),
         )
         weights = scratch.array("weights", rows.shape, outputs.dtype)
         np.copyto(weights, minibatch.weights[group])
         terms = scratch.array("terms", (len(rows), len(LossSums._fields), rows.shape[1]), outputs.dtype)
-        policy, value, entropy, outside, log_ratio, excess = terms.swapaxes(0, 1)
+        policy, value, entropy, outside, log_ratio, excess, divergence = terms.swapaxes(0, 1)
         advantages, clip_range = minibatch.advantages[group], coefficients.clip_range
         np.subtract(actions.log_prob, minibatch.old_log_probs[group], out=log_ratio)
         log_ratio *= weights
@@ -117,12 +118,13 @@ class _Worker:
         held *= advantages
         np.minimum(free, held, out=policy)
         value_slopes(values, minibatch, group, coefficients.value_clip_range, errors=value)
-        entropy[:] = actions.entropy
+        entropy[:], divergence[:] = actions.entropy, actions.divergence
         sums: Array = np.matmul(terms, weights[..., None])[..., 0]
         weights *= weights.dtype.type(1.0 / minibatch.count)
         np.copyto(free, 0.0, where=free > held)
         free *= weights
-        d_outputs, d_log_std = actions.backward(np.negative(free, out=free), weights * -coefficients.entropy_coef)
+        pull = None if batch.reference is None else weights * coefficients.reference_kl_coef
+        d_outputs, d_log_std = actions.backward(np.negative(free, out=free), weights * -coefficients.entropy_coef, pull)
         values *= weights
         values *= coefficients.value_coef
         return self._network.backward(d_outputs, values, d_log_std), sums

@@ -25,6 +25,7 @@ class LossCoefficients:
     value_clip_range: float | None
     entropy_coef: float
     value_coef: float
+    reference_kl_coef: float = 0.0
 
 
 class LossSums(NamedTuple):
@@ -37,6 +38,7 @@ class LossSums(NamedTuple):
         outside: 1 where the ratio left the clip range.
         log_ratio: new - old log-probability.
         excess: ratio - 1 - log ratio, at least 0 (Schulman 2020, "Approximating KL divergence", estimator k3).
+        divergence: KL(reference || policy); 0 without a reference.
     """
 
     policy: Any
@@ -45,10 +47,11 @@ class LossSums(NamedTuple):
     outside: Any
     log_ratio: Any
     excess: Any
+    divergence: Any
 
     def loss(self, count: int, coefficients: LossCoefficients) -> Any:
-        """Return -policy + value_coef x value / 2 - entropy_coef x entropy, divided by `count`."""
-        value = 0.5 * coefficients.value_coef * self.value
+        """Return the loss of `count` rows: what is to grow with a minus sign, each term with its weight."""
+        value = 0.5 * coefficients.value_coef * self.value + coefficients.reference_kl_coef * self.divergence
         return (value - self.policy - coefficients.entropy_coef * self.entropy) / count
 
     def reported(self, minibatch: Minibatch, coefficients: LossCoefficients) -> list[Any]:
@@ -62,6 +65,7 @@ class LossSums(NamedTuple):
             self.outside / count,
             -self.log_ratio / count,
             self.excess / count,
+            self.divergence / count,
             minibatch.deviation,
             count,
         ]
@@ -71,6 +75,7 @@ def ppo_terms(
     log_probs: torch.Tensor,
     entropies: torch.Tensor,
     values: torch.Tensor,
+    divergences: torch.Tensor,
     *,
     old_log_probs: torch.Tensor,
     old_values: torch.Tensor,
@@ -79,12 +84,13 @@ def ppo_terms(
     weights: torch.Tensor,
     coefficients: LossCoefficients,
 ) -> LossSums:
-    """Return the sums of some shards of a minibatch, scalars; policy, value and entropy have gradients.
+    """Return the sums of some shards of a minibatch, scalars; policy, value, entropy and divergence have gradients.
 
     Args:
         log_probs: (S, B) under the network as it is.
         entropies: (S, B).
         values: (S, B).
+        divergences: (S, B) from the reference; zeros for none.
         old_log_probs: (S, B) under the policy that acted.
         old_values: (S, B) under the same.
         advantages: (S, B).
@@ -109,4 +115,4 @@ def ppo_terms(
     with torch.no_grad():
         outside = ((ratio - 1.0).abs() > clip).to(ratio.dtype)
         rest = total(outside), total(log_ratio), total(ratio - 1.0 - log_ratio)
-    return LossSums(policy, total(error), total(entropies), *rest)
+    return LossSums(policy, total(error), total(entropies), *rest, total(divergences))

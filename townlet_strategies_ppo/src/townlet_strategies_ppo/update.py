@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from townlet_strategies_ppo.batch import Minibatch, RolloutBatch
     from townlet_strategies_ppo.settings import PPOSettings
 
-REPORTED = ("total", "policy", "value", "entropy", "clip_fraction", "kl", "kl_k3", "advantage_std", "count")
+REPORTED = (
+    *("total", "policy", "value", "entropy", "clip_fraction", "kl", "kl_k3", "reference_kl"),
+    *("advantage_std", "count"),
+)
 METRICS = (*REPORTED, "grad_norm")
 
 
@@ -37,7 +40,7 @@ class Gradient(Protocol):
     """Differentiates the loss of minibatches."""
 
     def __call__(self, batch: RolloutBatch, minibatch: Minibatch, coefficients: LossCoefficients) -> tuple[Any, Any]:
-        """Return d loss / d parameters (P,), and the numbers that `REPORTED` names, (9,).
+        """Return d loss / d parameters (P,), and the numbers that `REPORTED` names, (10,).
 
         Both are of the library whose Adam makes the steps: NumPy's on the CPU in closed form, else torch's.
         """

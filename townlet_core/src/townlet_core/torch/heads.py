@@ -47,6 +47,36 @@ def log_prob_and_entropy(
     return log_prob, entropy
 
 
+def divergence(
+    head: ActionHead,
+    outputs: NetworkOutputs,
+    reference: tuple[torch.Tensor, torch.Tensor | None],
+    action_mask: torch.Tensor | None,
+) -> torch.Tensor:
+    """Return KL(reference || policy) (S, B) in nats.
+
+    Args:
+        head: which distribution.
+        outputs: what the network said.
+        reference: the outputs (S, B, K) of the policy that stays, and its log_std (D,) for a Gaussian.
+        action_mask: (S, B, K) bool, or None.
+    """
+    stays, log_std = reference
+    if head.kind == "gaussian":
+        assert outputs.log_std is not None
+        assert log_std is not None
+        own = outputs.log_std.unsqueeze(1)
+        quotients = (torch.exp(2.0 * log_std) + (stays - outputs.actor) ** 2) * torch.exp(-2.0 * own)
+        return (own - log_std + 0.5 * (quotients - 1.0)).sum(dim=-1)
+    total = torch.zeros_like(outputs.values)
+    for segment in head.segments:
+        mask = None if action_mask is None else action_mask[..., segment]
+        log_probs = masked_log_softmax(outputs.actor[..., segment], mask)
+        other = masked_log_softmax(stays[..., segment], mask)
+        total = total + (other.exp() * (other - log_probs)).sum(dim=-1)
+    return total
+
+
 def _categorical(
     logits: torch.Tensor, mask: torch.Tensor | None, actions: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
