@@ -109,7 +109,7 @@ def command(
             margin=margin,
             deterministic=not stochastic,
             trust_config=trust_config,
-            on_progress=_progress,
+            on_progress=show_progress,
         )
     report = report.model_copy(update={"command": " ".join(_again(ctx, given))})
     text = report.model_dump_json(indent=2)
@@ -154,6 +154,7 @@ def _again(ctx: click.Context, given: list[click.Parameter]) -> Iterator[str]:
                 yield f"{parameter.opts[0]} {shlex.quote(str(one))}"
 
 
-def _progress(policy: str, done: int, total: int) -> None:
+def show_progress(policy: str, done: int, total: int) -> None:
+    """Show on a terminal how many episodes of a policy are done."""
     if sys.stderr.isatty():
         click.echo(f"\r{done}/{total} episodes of {printable(policy)}", nl=done == total, err=True)

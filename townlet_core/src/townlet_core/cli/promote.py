@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from townlet_core.cli.release_options import actor, change_options, policy_source, promotion_service
-from townlet_core.cli.tables import printable
+from townlet_core.cli.release_options import (
+    actor,
+    change_options,
+    comparison,
+    encoder_resolver,
+    evidence_options,
+    policy_source,
+    promotion_service,
+)
+from townlet_core.cli.state import CliState, pass_state
+from townlet_core.cli.tables import count, printable
 from townlet_core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from townlet_core.dto.promotion import PromotionOutcome
+    from townlet_core.dto.promotion import PromotionEvidence, PromotionOutcome
 
 
 @click.command("promote", short_help="Make a policy the champion, if it has earned it.")
 @click.argument("policy", metavar="RUN_OR_POLICY")
-@click.option(
-    "--evidence",
-    "evidence_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The comparison with the champion.",
-)
+@evidence_options
 @click.option("--force", is_flag=True, help="Whatever speaks against it: recorded as a swap by hand; needs --reason.")
 @change_options
+@pass_state
 @click.pass_context
 def command(
     ctx: click.Context,
+    state: CliState,
     /,
     policy: str,
     *,
     evidence_path: Path | None,
+    trust_config: bool,
     force: bool,
     config: Path | None,
     sets: Sequence[str],
@@ -46,21 +52,33 @@ def command(
     """Make the policy of a run, an artefact, or a release (such as 'candidate') the champion.
 
     That takes as many policies that passed in a row as promotion.required_passes says, of which it is one; a
-    comparison with the champion (with the script, while there is no champion) in which it is not worse; and a bundle
-    that verifies. The exit code is 1 if it is refused, and nothing was changed then.
+    comparison with the champion in which it is not worse (while there is none, with the script or, where there is no
+    script, with chance); and a bundle that verifies. The exit code is 1 if it is refused; nothing is changed then.
     """
-    from townlet_core.services.promotion_evidence import read_evidence
+    from townlet_core.dto.promotion import PromotionOutcome
 
     service = promotion_service(releases_dir, config=config, sets=sets)
     head = service.status().head
     source = policy_source(service, policy)
-    evidence, kept = (None, b"") if evidence_path is None else read_evidence(evidence_path)
+    encoders = encoder_resolver(state)
     if force:
-        if not reason.strip():
-            raise UsageError("--force sets the champion by hand, and needs --reason")
-        outcome = service.swap(source, by=actor(by), reason=reason, evidence=evidence)
+        if not reason.strip() or evidence_path is not None:
+            raise UsageError("--force sets the champion by hand: it needs --reason, and no --evidence")
+        outcome = service.swap(source, by=actor(by), reason=reason, encoders=encoders)
     else:
-        outcome = service.promote(source, evidence, by=actor(by), reason=reason, evidence_file=kept, expected_head=head)
+        obstacles = service.obstacles(source, encoders=encoders)
+        outcome = PromotionOutcome(done=False, reasons=obstacles)
+        if not obstacles:
+            evidence, kept = comparison(state, service, source, evidence_path, trust_config=trust_config)
+            outcome = service.promote(
+                source,
+                evidence,
+                by=actor(by),
+                reason=reason,
+                evidence_file=kept,
+                expected_head=head,
+                encoders=encoders,
+            )
     report(outcome, as_json=as_json)
     ctx.exit(ExitCode.OK if outcome.done else ExitCode.HOLD)
 
@@ -84,12 +102,21 @@ def report(outcome: PromotionOutcome, *, as_json: bool) -> None:
         lines += [("champion", f"{release}, before it {previous}")]
     else:
         lines += [("policy", f"sha256 {event.policy[:12]}")]
+    if event.evidence is not None:
+        lines.append(("compared", evidence_text(event.evidence)))
     if event.run:
         lines.append(("run", event.run))
     lines.append(("state", state_text(event.state, event.streak, event.required_passes)))
     lines += [("note", reason) for reason in outcome.reasons]
     for name, text in lines:
         click.echo(f"{name:<12} {printable(text)}")
+
+
+def evidence_text(evidence: PromotionEvidence) -> str:
+    """Return a comparison in one line."""
+    against = evidence.against[:12]
+    numbers = f"{evidence.difference:+.4g} ({evidence.low:+.4g} to {evidence.high:+.4g})"
+    return f"with {against}: {evidence.metric} {numbers}, {count(evidence.episodes, 'episode')} of {evidence.suite}"
 
 
 def state_text(state: str, streak: int, required: int | None) -> str:

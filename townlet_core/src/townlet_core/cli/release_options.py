@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from townlet_core.cli.evaluate import show_progress
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from townlet_core.cli.state import CliState
+    from townlet_core.dto.promotion import PromotionEvidence
+    from townlet_core.policy.encoder import EncoderResolver
     from townlet_core.services.promotion import PromotionService
 
 FunctionT = TypeVar("FunctionT", bound="Callable[..., Any]")
@@ -34,6 +41,20 @@ _SETTINGS = (
         "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set one value, such as promotion.required_passes=3."
     ),
 )
+_EVIDENCE = (
+    click.option(
+        "--evidence",
+        "evidence_path",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="What 'townlet evaluate --against CHAMPION --out FILE' wrote, instead of a new comparison.",
+    ),
+    click.option(
+        "--trust-config",
+        is_flag=True,
+        help="Let the run or the suite name a 'python:' environment, which runs its code.",
+    ),
+)
 _ACTOR = (
     click.option("--by", metavar="NAME", default=None, help="Who does it; by default the user of this process."),
     click.option("--reason", metavar="TEXT", default="", help="Why, in one line, for the log."),
@@ -48,6 +69,11 @@ def directory_options(function: FunctionT) -> FunctionT:
 def change_options(function: FunctionT) -> FunctionT:
     """Add what a command takes that writes an event: settings, who, why, and `directory_options`."""
     return _with(function, (*_SETTINGS, *_ACTOR, *_DIRECTORY))
+
+
+def evidence_options(function: FunctionT) -> FunctionT:
+    """Add where the comparison with the champion comes from."""
+    return _with(function, _EVIDENCE)
 
 
 def _with(function: FunctionT, options: Sequence[Callable[[FunctionT], FunctionT]]) -> FunctionT:
@@ -65,6 +91,32 @@ def promotion_service(
 
     options = {"promotion.releases_dir": None if releases_dir is None else str(releases_dir)}
     return PromotionService.from_config(load_config(config, sets=sets, environ=os.environ, options=options).config)
+
+
+def encoder_resolver(state: CliState) -> EncoderResolver:
+    """Return what finds the networks of plugins."""
+    from townlet_core.orchestrator.resolver import PluginResolver
+
+    return PluginResolver(state.registry, trust_code=False).encoder
+
+
+def comparison(
+    state: CliState, service: PromotionService, source: Path, evidence_path: Path | None, *, trust_config: bool
+) -> tuple[PromotionEvidence, bytes]:
+    """Return the comparison with the champion, from a file or made now, and the document that it rests on."""
+    from townlet_core.orchestrator.promotion import champion_comparison
+    from townlet_core.services.promotion_evidence import read_report
+
+    report = None if evidence_path is None else read_report(evidence_path)
+    with redirect_stdout(sys.stderr):  # what an environment prints is not the result
+        return champion_comparison(
+            service,
+            source,
+            registry=state.registry,
+            report=report,
+            trust_config=trust_config,
+            on_progress=show_progress,
+        )
 
 
 def policy_source(service: PromotionService, name: str) -> Path:

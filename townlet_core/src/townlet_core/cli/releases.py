@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,15 +11,20 @@ from townlet_core.cli.promote import report, state_text
 from townlet_core.cli.release_options import (
     actor,
     change_options,
+    comparison,
     directory_options,
+    encoder_resolver,
+    evidence_options,
     policy_source,
     promotion_service,
 )
+from townlet_core.cli.state import CliState, pass_state
 from townlet_core.cli.tables import clipped, count, printable, size, table
 from townlet_core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from townlet_core.dto.promotion import PromotionStatus, ReleaseEvent, StoreFinding, Verdict
     from townlet_core.releases.log import History
@@ -94,19 +98,17 @@ def verify_command(ctx: click.Context, releases_dir: Path | None, *, as_json: bo
 @command.command("record")
 @click.argument("policy", metavar="RUN_OR_POLICY")
 @click.option("--verdict", type=click.Choice(["PASS", "HOLD", "FAIL"]), help="What was found of it.")
-@click.option(
-    "--evidence",
-    "evidence_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A comparison that says so: its verdict is taken.",
-)
+@evidence_options
 @change_options
+@pass_state
 def record_command(
+    state: CliState,
+    /,
     *,
     policy: str,
     verdict: Verdict | None,
     evidence_path: Path | None,
+    trust_config: bool,
     config: Path | None,
     sets: Sequence[str],
     by: str | None,
@@ -116,18 +118,27 @@ def record_command(
 ) -> None:
     """Record a verdict on the policy of a run, or on an artefact, which a strategy has not recorded itself.
 
-    PASS makes the streak longer, FAIL ends it, HOLD leaves it as it is.
+    Without --verdict the policy is compared with the champion (while there is none, with the script or, where there
+    is no script, with chance), and the verdict is whether it is not worse. PASS makes the streak longer, FAIL ends it,
+    HOLD leaves it as it is.
     """
-    from townlet_core.services.promotion_evidence import read_evidence
-
     service = promotion_service(releases_dir, config=config, sets=sets)
     source = policy_source(service, policy)
-    evidence, kept = (None, b"") if evidence_path is None else read_evidence(evidence_path)
-    if evidence is None and (verdict is None or not reason.strip()):
-        raise UsageError("say what the verdict rests on: --evidence FILE, or --verdict with --reason")
-    found = verdict or (evidence.verdict if evidence else None)
-    assert found is not None
-    outcome = service.record_verdict(source, found, by=actor(by), reason=reason, evidence=evidence, evidence_file=kept)
+    if verdict is not None and (evidence_path is not None or not reason.strip()):
+        raise UsageError("--verdict is a verdict of your own: it needs --reason, and no --evidence")
+    evidence, kept, found = None, b"", verdict
+    if found is None:
+        evidence, kept = comparison(state, service, source, evidence_path, trust_config=trust_config)
+        found = evidence.verdict
+    outcome = service.record_verdict(
+        source,
+        found,
+        by=actor(by),
+        reason=reason,
+        evidence=evidence,
+        evidence_file=kept,
+        encoders=encoder_resolver(state),
+    )
     report(outcome, as_json=as_json)
 
 
@@ -147,7 +158,7 @@ def _list(releases_dir: Path | None, *, events: bool, as_json: bool) -> None:
         shown["events"] = [event.model_dump(mode="json") for event in history.events]
         click.echo(json.dumps(shown, indent=2))
     elif not history.events:
-        click.echo(f"no releases yet: {service.releases_dir} holds none; 'townlet promote' makes the first one")
+        click.echo(f"no releases yet: {service.releases_dir} holds none; 'townlet releases record RUN' begins them")
     else:
         click.echo("\n".join(_status_lines(status, service.settings.required_passes)) + "\n")
         click.echo("\n".join(_event_lines(history.events) if events else _release_lines(history)))
@@ -177,8 +188,7 @@ def _event_lines(events: tuple[ReleaseEvent, ...] | list[ReleaseEvent]) -> list[
         [
             str(event.sequence),
             _minute(event.time),
-            event.event,
-            event.verdict or "-",
+            f"verdict {event.verdict}" if event.event == "verdict" else event.event,
             event.policy[:12],
             event.state,
             str(event.streak),
@@ -186,7 +196,7 @@ def _event_lines(events: tuple[ReleaseEvent, ...] | list[ReleaseEvent]) -> list[
         ]
         for event in events
     ]
-    header = ("#", "TIME", "EVENT", "SAYS", "POLICY", "STATE", "ROW", "BY")
+    header = ("#", "TIME", "EVENT", "POLICY", "STATE", "ROW", "BY")
     return table(header, rows, right=("#", "ROW"))
 
 

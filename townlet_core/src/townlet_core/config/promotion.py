@@ -24,6 +24,30 @@ class PromotionConfig(Settings):
     )
     guardrails: Literal["interval", "legacy"] = Field(
         default="interval",
-        description="What HOLD does to the streak of policies that passed: interval leaves it as it is, legacy ends it, "
-        "as the earlier simulator did.",
+        description="What HOLD does to the streak of policies that passed: interval leaves it as it is, legacy ends "
+        "it, as the earlier simulator did.",
+    )
+    suite: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="Suite, by name or file, on which a policy is compared with the champion; null = the suite town "
+        "for policies of the town, for others episodes of their own environment.",
+    )
+    episodes: int = Field(
+        default=100,
+        ge=1,
+        le=1_000_000,
+        description="Episodes of such a comparison in the policy's own environment. [episodes]",
+    )
+    margin: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1e12,
+        description="How much worse than the champion still counts as not worse, in units of the score. [score]",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="Whether policies take the most likely action when they are compared, instead of a sample: in the "
+        "town, the most likely action alone may wait for ever.",
     )

@@ -58,6 +58,10 @@ class History:
         """How things stand."""
         return self.states[-1] if self.states else ReleaseState()
 
+    def manifest_of(self, release: str) -> str:
+        """Return the SHA-256 of the manifest of a release's bundle; empty if no event is about that release."""
+        return next((event.manifest for event in self.events if event.release == release), "")
+
 
 def read_log(path: Path, *, acknowledged: int) -> History:
     """Return what the log at `path` says; an empty history if there is none.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from townlet_core.checkpoint.atomic import clean_leftovers
 from townlet_core.checkpoint.filesystem import DISK, FileSystem, storage_guard
 from townlet_core.errors import DataError, MissingInputError, RaceLostError, TownletWarning
+from townlet_core.releases.bundle import read_bundle
 from townlet_core.releases.log import LOG_NAME, History, read_log
 from townlet_core.releases.status import STATUS_NAME, read_status, status_of, write_status
 from townlet_core.releases.writer import BUNDLES, EVIDENCE, ReleaseWriter
@@ -75,6 +76,17 @@ class ReleaseStore:
     def bundle_path(self, release: str) -> Path:
         """Return where the bundle of a release is."""
         return self.root / BUNDLES / release
+
+    def verified_bundle(self, release: str) -> Path:
+        """Return where the bundle of a release is, after every byte of it was read.
+
+        Raises:
+            MissingInputError: the log does not know the release, or its bundle is gone.
+            DataError: it is damaged.
+        """
+        path = self.bundle_path(release)
+        read_bundle(path, manifest=self.history().manifest_of(release))
+        return path
 
     def evidence_path(self, digest: str) -> Path:
         """Return where a file of evidence is."""

@@ -53,7 +53,7 @@ class ReleaseWriter:
             StorageError: the system refused.
         """
         digest = policy_digest(files, where=self.root)
-        if self.manifest_of(digest):
+        if self.history.manifest_of(digest):
             return self.known_bundle(digest)
         return {"release": digest, "manifest": write_bundle(self._directory(BUNDLES), files, self.filesystem)}
 
@@ -64,13 +64,9 @@ class ReleaseWriter:
             MissingInputError: its bundle is gone.
             DataError: its bundle is damaged.
         """
-        manifest = self.manifest_of(release)
+        manifest = self.history.manifest_of(release)
         read_bundle(self.root / BUNDLES / release, manifest=manifest)
         return {"release": release, "manifest": manifest}
-
-    def manifest_of(self, release: str) -> str:
-        """Return the SHA-256 of the manifest of a release's bundle; empty if the log does not know the release."""
-        return next((event.manifest for event in self.history.events if event.release == release), "")
 
     def keep_evidence(self, data: bytes) -> str:
         """Write a file of evidence, unless it is there, and return its SHA-256.

@@ -65,6 +65,11 @@ class PromotionService:
         """Return how things stand; raises `DataError` where the store contradicts itself."""
         return status_of(self.store.history())
 
+    def champion_path(self) -> Path | None:
+        """Return the directory of the champion's bundle, every byte of which was read; None if there is no champion."""
+        store = self.store
+        return store.verified_bundle(champion) if (champion := store.history().state.champion) else None
+
     def record_verdict(
         self,
         source: Path,
@@ -165,7 +170,9 @@ class PromotionService:
         """
         store, subject = self.store, PromotionSubject.read(source, encoders=encoders)
         history = store.history()
-        reasons = self._refusals(history.state, subject.digest, evidence)
+        reasons = self._obstacles(history.state, subject.digest)
+        unproven = "there is no comparison" if evidence is None else unfit(evidence, subject.digest, history.state)
+        reasons += [unproven] if unproven else []
         if reasons:
             return PromotionOutcome(done=False, reasons=tuple(reasons))
         with store.writing(expected_head=expected_head or history.head) as writer:
@@ -183,20 +190,19 @@ class PromotionService:
             )
         return PromotionOutcome(done=True, event=event)
 
-    def _refusals(self, state: ReleaseState, digest: str, evidence: PromotionEvidence | None) -> list[str]:
+    def obstacles(self, source: Path, *, encoders: EncoderResolver = built_in_encoder) -> tuple[str, ...]:
+        """Return why a policy cannot be promoted now, whatever a comparison with the champion may show."""
+        subject = PromotionSubject.read(source, encoders=encoders)
+        return tuple(self._obstacles(self.store.history().state, subject.digest))
+
+    def _obstacles(self, state: ReleaseState, digest: str) -> list[str]:
         if digest == state.champion:
             return [f"{digest[:12]} is the champion already"]
-        reasons = []
-        if state.streak < self.settings.required_passes:
-            reasons.append(
-                f"a promotion takes {self.settings.required_passes} policies that pass in a row: {state.streak} did"
-            )
+        reasons, required = [], self.settings.required_passes
+        if state.streak < required:
+            reasons.append(f"a promotion takes {required} policies that pass in a row, and {state.streak} did")
         if digest not in state.passed:
             reasons.append(f"{digest[:12]} is not one of those that passed in a row")
-        if evidence is None:
-            reasons.append("there is no comparison with the champion")
-        else:
-            reasons += [problem for problem in [unfit(evidence, digest, state)] if problem]
         return reasons
 
     def rollback(

@@ -30,11 +30,19 @@ class PromotionSubject:
         files: the files of its bundle, plain name -> contents.
         digest: of the policy.
         run: name of the run that it came from; empty if it is none's.
+        environment: the environment that it was trained in; empty if unknown.
+        written_anew: its digest if this version wrote it; an earlier version may have written it otherwise.
     """
 
     files: Mapping[str, bytes]
     digest: str
     run: str
+    environment: str
+    written_anew: str
+
+    def is_called(self, digest: str) -> bool:
+        """Return whether a result that names `digest` is about this policy."""
+        return digest in (self.digest, self.written_anew)
 
     @classmethod
     def read(cls, source: Path, *, encoders: EncoderResolver) -> Self:
@@ -46,7 +54,7 @@ class PromotionSubject:
             DataError: a file of the run is too large, or no file.
         """
         path = artefact_path(source)
-        load_artefact(path, encoders=encoders)  # is a policy, and has finite weights
+        artefact = load_artefact(path, encoders=encoders)  # is a policy, and has finite weights
         files = read_directory(path, max_bytes=MAX_BYTES, error=ArtefactError)
         digest = policy_digest(files, where=path)
         run, name = path.parent, ""
@@ -55,4 +63,5 @@ class PromotionSubject:
             for file, kept in ORIGIN_FILES.items():
                 if os.path.lexists(run / file):
                     files[kept] = read_file(run / file, _MAX_ORIGIN_BYTES, DataError)
-        return cls(files=files, digest=digest, run=name)
+        environment = artefact.document.provenance.environment
+        return cls(files=files, digest=digest, run=name, environment=environment, written_anew=artefact.digest)
