@@ -198,14 +198,14 @@ MUTANTS = {
     ),
     "a demonstrator's cut episodes count": Mutant(
         ROLLOUT,
-        "counted &= ~np.isin(table.group, cut)",
-        "counted &= True",
+        "table.accepted & ~np.isin(table.group, cut)",
+        "table.accepted",
         "test_rollout_score.py::test_a_demonstrators_return_is_counted_as_an_evaluation_counts",
     ),
-    "later lives count": Mutant(
+    "later lives count in the return": Mutant(
         ROLLOUT,
-        "table.accepted & (table.life == 0)",
-        "table.accepted",
+        "table.life[counted] == 0",
+        "table.life[counted] >= 0",
         "test_rollout_score.py::test_a_demonstrators_return_is_counted_as_an_evaluation_counts",
     ),
     "a cosine that is a line": Mutant(

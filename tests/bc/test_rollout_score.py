@@ -21,7 +21,7 @@ def earning(total, *, num_steps=4, **fields):
 
 
 def test_a_demonstrators_return_is_counted_as_an_evaluation_counts(tmp_path):
-    """The mean over world-episodes of the mean over slots; first lives only; nothing that was cut or rejected."""
+    """Means over world-episodes: returns of first lives, rewards of all; of none that was cut or rejected."""
     episodes = [
         earning(1.0, group=0, agent=0),
         earning(3.0, group=0, agent=1, num_steps=6),
@@ -33,7 +33,7 @@ def test_a_demonstrators_return_is_counted_as_an_evaluation_counts(tmp_path):
     ]
     score = demonstrator_score(demonstrations(tmp_path / "d", episodes))
     assert score.demonstrator_return_mean == pytest.approx((2.0 + 8.0) / 2)
-    assert score.demonstrator_reward_mean == pytest.approx((4.0 / 10 + 8.0 / 4) / 2)
+    assert score.demonstrator_reward_mean == pytest.approx((104.0 / 14 + 8.0 / 4) / 2)
 
 
 def test_there_is_none_where_everything_was_cut_or_nothing_was_earned(tmp_path):
@@ -41,6 +41,8 @@ def test_there_is_none_where_everything_was_cut_or_nothing_was_earned(tmp_path):
     made = earning(1.0)
     del made.steps["rewards"]
     assert demonstrator_score(demonstrations(tmp_path / "b", [made])) == RolloutFields()
+    later = demonstrator_score(demonstrations(tmp_path / "c", [earning(8.0, life=1)]))
+    assert (later.demonstrator_return_mean, later.demonstrator_reward_mean) == (None, 2.0)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from townlet_core.services.evaluation import episode_seeds
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from townlet_core.arrays import Array
     from townlet_core.config.environment import EnvironmentConfig
     from townlet_core.context import TrainingContext
     from townlet_core.policy.artefact import PolicyArtefact
@@ -112,23 +113,28 @@ def _leaves(section: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
 def demonstrator_score(dataset: Dataset) -> RolloutFields:
     """Return what the demonstrators earned: means over the recorded world-episodes, as an evaluation counts.
 
-    Only the first life in each slot counts, and a world-episode with one that was cut by the end of the recording is
-    left out. None where no world-episode is left, or no rewards are recorded.
+    The return is that of the first life in each slot, and the mean reward that of every life. A world-episode with a
+    life that was cut by the end of the recording is left out. None where no world-episode is left, or no rewards are
+    recorded.
     """
     table = dataset.episodes
     if "rewards" not in dataset.manifest.along("step"):
         return RolloutFields()
-    counted = table.accepted & (table.life == 0)
-    cut = np.unique(table.group[counted & (table.ending == ENDINGS.index("cut"))])
-    counted &= ~np.isin(table.group, cut)
+    cut = np.unique(table.group[table.accepted & (table.ending == ENDINGS.index("cut"))])
+    counted = table.accepted & ~np.isin(table.group, cut)
     if not counted.any():
         return RolloutFields()
-    groups, place = np.unique(table.group[counted], return_inverse=True)
-    earned, steps, slots = (
-        np.bincount(place, weights=weights, minlength=len(groups))
-        for weights in (table.episode_return[counted], table.num_steps[counted], None)
-    )
+    group, is_first = table.group[counted], table.life[counted] == 0
+    earned, steps = table.episode_return[counted], table.num_steps[counted]
     return RolloutFields(
-        demonstrator_return_mean=float((earned / slots).mean()),
-        demonstrator_reward_mean=float((earned / steps).mean()),
+        demonstrator_return_mean=_mean_of_ratios(group, earned * is_first, is_first),
+        demonstrator_reward_mean=_mean_of_ratios(group, earned, steps),
     )
+
+
+def _mean_of_ratios(group: Array, above: Array, below: Array) -> float | None:
+    """Return the mean over groups of the sum of `above` by the sum of `below`, both (B,); a group needs the latter."""
+    groups, place = np.unique(group, return_inverse=True)
+    sums = [np.bincount(place, weights=weights, minlength=len(groups)) for weights in (above, below)]
+    has = sums[1] > 0
+    return float((sums[0][has] / sums[1][has]).mean()) if has.any() else None
