@@ -20,7 +20,7 @@ from townlet_core.torch.heads import log_prob_and_entropy
 from townlet_core.torch.network import TorchNetwork
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
-from townlet_strategies_ppo.update import UpdateMetrics, make_gradient, make_optimizer, update
+from townlet_strategies_ppo.update import Rates, UpdateMetrics, make_gradient, make_optimizer, update
 
 if TYPE_CHECKING:
     from townlet_strategies_ppo.settings import PPOSettings
@@ -73,8 +73,7 @@ class Case:
             make_optimizer(network, epsilon=settings.adam_epsilon),
             self.batch(worlds_per_shard),
             settings,
-            learning_rate=settings.learning_rate,
-            clip_range=settings.clip_range,
+            Rates(settings.learning_rate, settings.clip_range),
             epoch_keys=epoch_keys(seed, settings.num_epochs, self.buffer.rewards.shape[1] // worlds_per_shard),
         )
         return network.parameters.numpy(), metrics

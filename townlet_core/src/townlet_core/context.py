@@ -15,8 +15,9 @@ from townlet_core.policy.encoder import Encoder, built_in_encoder
 from townlet_core.services.services import TrainingServices
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from townlet_core.config.base import Settings
     from townlet_core.config.environment import EnvironmentConfig
     from townlet_core.config.root import SimulationConfig
     from townlet_core.dto.base import TrainingResultBase
@@ -51,6 +52,10 @@ class Resolver(Protocol):
         """Return a new strategy of that name."""
         ...
 
+    def strategy_settings(self, name: str) -> type[Settings]:
+        """Return the settings model of the strategy of that name."""
+        ...
+
 
 class StageRunner(Protocol):
     """Runs another strategy as a stage of this run, in a child directory, under the same lock and stop signal."""
@@ -62,6 +67,8 @@ class StageRunner(Protocol):
         initial_policy: PolicyArtefact | None = None,
         continuation: Mapping[str, bytes] | None = None,
         anneal_context: AnnealContext | None = None,
+        *,
+        number: int | None = None,
     ) -> TrainingResultBase:
         """Run the strategy `name` and return its result.
 
@@ -72,6 +79,8 @@ class StageRunner(Protocol):
             continuation: the last checkpoint's files of an earlier stage of the same strategy; it goes on from there,
                 but with the weights of `initial_policy` if both are given.
             anneal_context: where in an anneal schedule the stage stands.
+            number: of its directory, see `RunDirectory.stage`; by default the next one. A run that is resumed goes on
+                with a stage from what is there.
         """
         ...
 
@@ -113,6 +122,8 @@ class AnnealContext:
         intensity_baseline: conflict intensity of the previous PPO stage.
         loss_tolerance: allowed relative change of the loss.
         queue_tolerance: allowed relative fall of events and intensity.
+        attempt: how often the run has gone back to a better policy; part of every key of random numbers while
+            learning, because the same numbers would fail in the same way.
     """
 
     cycle: int
@@ -126,6 +137,7 @@ class AnnealContext:
     intensity_baseline: float | None = None
     loss_tolerance: float = 0.10
     queue_tolerance: float = 0.15
+    attempt: int = 0
 
 
 @dataclass(slots=True)
@@ -143,6 +155,10 @@ class PPOState:
         replay_pass: passes over a dataset that were made; with data mode `mixed`, the rollout behind each included.
         replay_place: updates that were made of the present one.
         num_threads: threads that the run learns with; 0 before that is chosen.
+        attempt: of the stage, see `AnnealContext`.
+        adam_steps: steps of the optimiser since its moments were 0.
+        warmup_updates: updates in which the critic alone has learned.
+        warmup_passes: how many of the last of them the critic has explained well.
     """
 
     update: int = 0
@@ -155,6 +171,10 @@ class PPOState:
     replay_pass: int = 0
     replay_place: int = 0
     num_threads: int = 0
+    attempt: int = 0
+    adam_steps: int = 0
+    warmup_updates: int = 0
+    warmup_passes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +204,10 @@ class BuiltInResolver:
         """Raise `UnavailableError`: strategies come from plugins."""
         raise _needs_orchestrator(f"strategy '{name}'")
 
+    def strategy_settings(self, name: str) -> type[Settings]:
+        """Raise `UnavailableError`: strategies come from plugins."""
+        raise _needs_orchestrator(f"strategy '{name}'")
+
 
 class NoStages:
     """A stage runner for contexts that were made without an orchestrator."""
@@ -195,14 +219,20 @@ class NoStages:
         initial_policy: PolicyArtefact | None = None,
         continuation: Mapping[str, bytes] | None = None,
         anneal_context: AnnealContext | None = None,
+        *,
+        number: int | None = None,
     ) -> TrainingResultBase:
         """Raise `UnavailableError`."""
-        del options, initial_policy, continuation, anneal_context
+        del options, initial_policy, continuation, anneal_context, number
         raise _needs_orchestrator(f"strategy '{name}'")
 
 
 def _needs_orchestrator(what: str) -> UnavailableError:
     return UnavailableError(f"{what} comes from a plugin: use TrainingOrchestrator(config), which loads plugins")
+
+
+def _to_nobody(text: str) -> None:
+    del text
 
 
 class NeverStop:
@@ -240,6 +270,7 @@ class TrainingContext:
         run: where files are written; None for a run that keeps nothing.
         telemetry: the telemetry file; None for a run that keeps nothing.
         trackers: takes one record for each update, the telemetry file included; None for nobody.
+        say: shows people one line of text.
         anneal_context: set while the run is a stage of an anneal schedule.
         initial_policy: the artefact to start from.
         continuation: files of the last checkpoint of an earlier stage of the same strategy.
@@ -260,12 +291,18 @@ class TrainingContext:
     run: RunDirectory | None = None
     telemetry: TelemetryLog | None = None
     trackers: Tracker | None = None
+    say: Callable[[str], None] = field(default=_to_nobody, repr=False)
     anneal_context: AnnealContext | None = None
     initial_policy: PolicyArtefact | None = None
     continuation: Mapping[str, bytes] | None = None
     resume: bool = False
     rank: int = 0
     world_size: int = 1
+
+    @property
+    def attempt(self) -> int:
+        """The attempt of the stage, part of every key of random numbers while learning; 0 outside of a schedule."""
+        return 0 if self.anneal_context is None else self.anneal_context.attempt
 
     @classmethod
     def from_config(cls, config: SimulationConfig, **fields: Any) -> Self:

@@ -57,7 +57,7 @@ def open_experience(context: TrainingContext, settings: PPOSettings) -> Iterator
 
 def _dataset(context: TrainingContext, settings: PPOSettings) -> Dataset | None:
     if settings.data_mode == "rollout":
-        if settings.dataset is not None:
+        if settings.dataset is not None and settings.demonstration_coef == 0:
             raise ConfigError(
                 f"strategies.ppo.dataset is {settings.dataset}, and strategies.ppo.data_mode 'rollout' learns from no "
                 "dataset: choose --set strategies.ppo.data_mode=replay or mixed, or leave the dataset out"

@@ -82,6 +82,11 @@ class Learner:
         self.normalizer.update(artefact.normalizer)
         self.publish()
 
+    def reset_optimizer(self) -> None:
+        """Forget the gradients of the past."""
+        self.optimizer.reset()
+        self.state.adam_steps = 0
+
     def publish(self) -> None:
         """Give the acting policy the newest weights; on the CPU it reads the learner's own memory."""
         if self.network.parameters.device.type != "cpu":
@@ -138,7 +143,7 @@ class Learner:
         """Return the files of a checkpoint: everything but the running episodes.
 
         Raises:
-            CheckpointError: a number is not finite; such a state is never kept.
+            DivergenceError: a number is not finite; such a state is never kept.
         """
         return learner_files(self._arrays(), self.state, self.network.spec, when=f"update {self.state.update}")
 
@@ -161,7 +166,7 @@ class Learner:
         if self.rewards is not None:
             self.rewards.moments = moments_of(arrays, "rewards")
         self.network.parameters.copy_(torch.from_numpy(arrays["parameters"]))
-        self.optimizer.load(arrays, self.state.optimizer_steps)
+        self.optimizer.load(arrays, self.state.adam_steps)
         self.publish()
 
     def _read(self, files: Mapping[str, bytes], *, where: str) -> tuple[dict[str, Array], PPOState, dict[str, Moments]]:

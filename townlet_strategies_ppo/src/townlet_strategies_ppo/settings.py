@@ -23,8 +23,8 @@ class PPOSettings(NetworkSettings):
     )
     dataset: Path | None = Field(
         default=None,
-        description="Recorded episodes for replay and mixed: the directory of a dataset, or a manifest or capture "
-        "directory of the earlier format, which is imported into the run's directory first.",
+        description="Recorded episodes for replay, mixed and demonstration_coef: the directory of a dataset, or a "
+        "manifest or capture directory of the earlier format, which is imported into the run's directory first.",
     )
     allow_scripts: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
         default=(),
@@ -38,6 +38,13 @@ class PPOSettings(NetworkSettings):
         le=10**13,
         description="Agent-steps to learn from, recorded ones included; the last update is finished, so there may be a "
         "few more. [agent-steps]",
+    )
+    num_updates: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000_000,
+        description="Updates to make, those of an earlier stage included, instead of total_steps; null = as many as "
+        "total_steps take. [updates]",
     )
     num_steps: int = Field(
         default=64, ge=1, le=1_000_000, description="Steps of each world between two updates. [steps]"
@@ -74,6 +81,44 @@ class PPOSettings(NetworkSettings):
         description="Stop the passes of an update when kl_k3 of a pass exceeds this; null = off. [nats]",
     )
     adam_epsilon: float = Field(default=1e-5, gt=0, le=1, description="Added to Adam's denominator. [1]")
+    critic_warmup_updates: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Updates, at most, in which the critic alone learns, so that a policy that was cloned is not lost "
+        "to a critic that knows nothing; actor, shared layers and normaliser stay as they are. [updates]",
+    )
+    critic_warmup_variance: float = Field(
+        default=0.5,
+        ge=-1e9,
+        le=1,
+        description="Explained variance of a rollout's returns that ends this earlier, twice in a row. [1]",
+    )
+    actor_ramp_updates: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Updates over which the learning rate of all but the critic then rises to its full size. [updates]",
+    )
+    reference_kl_coef: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e6,
+        description="Weight of the divergence KL(policy that the run began from || policy), in what is seen. [1]",
+    )
+    demonstration_coef: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e6,
+        description="Weight of the mean of -log probability of what the demonstrator did, in rows of `dataset`. [1]",
+    )
+    demonstration_rows: int = Field(
+        default=256, ge=1, le=1_048_576, description="Rows of `dataset` beside each minibatch. [rows]"
+    )
+    protection_schedule: Literal["constant", "linear"] = Field(
+        default="linear",
+        description="Whether reference_kl_coef and demonstration_coef fall linearly to 0 over total_steps.",
+    )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         default="float32",
         description="Arithmetic of the matrix products that torch differentiates, as on a GPU: tf32 (19 bits, on a GPU "

@@ -22,11 +22,13 @@ from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
 from townlet_strategies_ppo.best import Evaluations, best_policy
 from townlet_strategies_ppo.data_modes import open_experience
+from townlet_strategies_ppo.demonstrations import open_demonstrations
+from townlet_strategies_ppo.handover import actor_share, count_warmup, is_warming, make_reference
 from townlet_strategies_ppo.learner import Learner
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.telemetry import telemetry_record
 from townlet_strategies_ppo.threads import choose_threads, learning
-from townlet_strategies_ppo.update import UpdateMetrics, update
+from townlet_strategies_ppo.update import Rates, UpdateMetrics, update
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,6 +98,7 @@ class _Run:
             device=self.device,
             initial=context.initial_policy if self.loaded is None else None,
         )
+        self.learner.state.attempt = context.attempt
 
     def train(self) -> PPOTrainingResultDTO:
         """Make updates until the steps are made, and return the result."""
@@ -105,18 +108,36 @@ class _Run:
             state.num_threads = self.context.num_threads or choose_threads(
                 network, self.num_shards, max(1, rows // self.settings.num_minibatches)
             )
+        files, where = self._taken_up()
+        self.reference = make_reference(
+            network,
+            self.settings,
+            files=files,
+            initial=self.context.initial_policy,
+            where=where,
+            worlds_per_shard=self.worlds_per_shard,
+        )
+        self.demonstrations = open_demonstrations(self.context, self.settings, self.learner)
+        if self.demonstrations is not None and self.loaded is not None:
+            self.demonstrations.require_same(files, where=where)
         with learning(network, self.settings, state.num_threads) as self.gradient:
             return self._train(state)
 
+    def _taken_up(self) -> tuple[Mapping[str, bytes], str]:
+        """Return the files of what the run goes on from, empty for nothing, and its name."""
+        if self.loaded is not None:
+            return self.loaded.files, str(self.loaded.path)
+        return self.context.continuation or {}, EARLIER_STAGE
+
     def _train(self, state: PPOState) -> PPOTrainingResultDTO:
         context = self.context
-        if self.record is None or state.agent_steps < self.settings.total_steps:
+        if self.record is None or not self._is_done():
             self._start()
             if self.loaded is None:
                 self._save()  # whenever the run is stopped from here on, it can be resumed from what it began with
-            while self.record is None or state.agent_steps < self.settings.total_steps:
+            while self.record is None or not self._is_done():
                 record = self._update()
-                done = state.agent_steps >= self.settings.total_steps
+                done = self._is_done()
                 self.record = self.evaluations.after(record, self.record, self._artefact, is_last=done)
                 if context.trackers is not None:
                     context.trackers.log(flatten_record(self.record))
@@ -127,6 +148,20 @@ class _Run:
                     raise RunInterrupted(f"stopped after update {state.update}, {state.agent_steps:,} agent-steps")
         assert self.record is not None
         return self._result(self.record)
+
+    def _is_done(self) -> bool:
+        """Return whether all updates are made."""
+        state, settings = self.learner.state, self.settings
+        if settings.num_updates is not None:
+            return state.update >= settings.num_updates
+        return state.agent_steps >= settings.total_steps
+
+    def _total_steps(self) -> int:
+        """Return how many agent-steps the run is to make; where updates are counted, what they come to at most."""
+        num_worlds, num_agents = self.experience.shape
+        if self.settings.num_updates is None:
+            return self.settings.total_steps
+        return self.settings.num_updates * self.settings.num_steps * num_worlds * num_agents
 
     def _begin(self) -> PPOState:
         """Take up the newest checkpoint, or the earlier stage, or nothing; return the counters."""
@@ -152,22 +187,26 @@ class _Run:
         self._restore(files, where=EARLIER_STAGE)
         self.record = None
         state = self.learner.state
+        if state.attempt != self.context.attempt:  # what is tried again is tried in new episodes
+            state.attempt, state.rollouts = self.context.attempt, 0
         if state.replay_place:
             state.replay_pass, state.replay_place = state.replay_pass + 1, 0  # of another dataset, it may be
         if self.context.initial_policy is not None:
             self.learner.take_policy(self.context.initial_policy)
-        done, total = state.agent_steps, self.settings.total_steps
-        if done >= total:
+        if self._is_done():
+            name, total, done = "total_steps", self.settings.total_steps, state.agent_steps
+            if self.settings.num_updates is not None:
+                name, total, done = "num_updates", self.settings.num_updates, state.update
             raise ConfigError(
-                f"total_steps is {total:,}, and {EARLIER_STAGE} has made {done:,} of them already: "
+                f"{name} is {total:,}, and {EARLIER_STAGE} has made {done:,} of them already: "
                 "they count too, so choose a larger number"
             )
 
     def _start(self) -> None:
         """Begin to collect experience, from where the newest checkpoint or the earlier stage stopped."""
-        files, where = self.context.continuation or {}, EARLIER_STAGE
-        if self.loaded is not None:
-            files, where = self.loaded.files, str(self.loaded.path)
+        files, where = self._taken_up()
+        if self.loaded is None and self.learner.state.rollouts == 0:
+            files = {}  # nobody has acted in this attempt: no episode is running
         self.experience.start(self.learner, files, where=where)
 
     def _cycle(self) -> int:
@@ -182,17 +221,33 @@ class _Run:
         cycle = self._cycle()
         experience = self.experience.collect(cycle)
         buffer = experience.buffer
-        progress = min(1.0, learner.state.agent_steps / settings.total_steps)
-        rates = {
-            "lr": settings.learning_rate * (1.0 - progress if settings.learning_rate_schedule == "linear" else 1.0),
-            "clip_range": settings.clip_range * (1.0 - progress if settings.clip_range_schedule == "linear" else 1.0),
-        }
+        rates, is_warmup = self._rates(), is_warming(settings, learner.state)
         advantages = self._advantages(experience)
         metrics = self._learn(buffer, advantages, rates)
         learner.publish()
-        learner.see_observations(buffer)
+        if not is_warmup:
+            learner.see_observations(buffer)
         self._count(experience.statistics, metrics)
-        return self._describe(experience, advantages, metrics, begin=begin, rates=rates, cycle=cycle)
+        record = self._describe(experience, advantages, metrics, begin=begin, rates=rates, cycle=cycle)
+        if is_warmup and count_warmup(settings, learner.state, record.explained_variance):
+            learner.reset_optimizer()
+        return record
+
+    def _rates(self) -> Rates:
+        """Return what holds for the next update."""
+        settings, state = self.settings, self.learner.state
+        if settings.num_updates is None:
+            left = 1.0 - min(1.0, state.agent_steps / settings.total_steps)
+        else:
+            left = 1.0 - min(1.0, state.update / settings.num_updates)
+        protection = left if settings.protection_schedule == "linear" else 1.0
+        return Rates(
+            settings.learning_rate * (left if settings.learning_rate_schedule == "linear" else 1.0),
+            settings.clip_range * (left if settings.clip_range_schedule == "linear" else 1.0),
+            settings.reference_kl_coef * protection,
+            settings.demonstration_coef * protection,
+            actor_share(settings, state),
+        )
 
     def _advantages(self, experience: Experience) -> Array:
         buffer = experience.buffer
@@ -219,8 +274,10 @@ class _Run:
             gae_lambda=self.settings.gae_lambda,
         )
 
-    def _learn(self, buffer: RolloutBuffer, advantages: Array, rates: dict[str, float]) -> UpdateMetrics:
-        learner = self.learner
+    def _learn(self, buffer: RolloutBuffer, advantages: Array, rates: Rates) -> UpdateMetrics:
+        learner, reference = self.learner, None
+        if self.reference is not None and rates.reference_kl_coef > 0:
+            reference = self.reference.outputs(buffer)
         batch = RolloutBatch(
             buffer,
             advantages,
@@ -228,11 +285,12 @@ class _Run:
             learner.normalizer,
             worlds_per_shard=self.worlds_per_shard,
             normalize_advantages=self.settings.normalize_advantages,
+            reference=reference,
         )
         keys = randomness.key(
             self.context.seed,
             "minibatches",
-            0,
+            learner.state.attempt,
             learner.state.update + 1,
             np.arange(self.settings.num_epochs)[:, None],
             np.arange(self.num_shards),
@@ -242,9 +300,10 @@ class _Run:
             learner.optimizer,
             batch,
             self.settings,
-            learning_rate=rates["lr"],
-            clip_range=rates["clip_range"],
+            rates,
             epoch_keys=keys,
+            critic=learner.network.layout.part("critic"),
+            demonstrations=None if self.demonstrations is None else self.demonstrations.beside(learner.state),
         )
 
     def _count(self, statistics: RolloutStatistics, metrics: UpdateMetrics) -> None:
@@ -252,6 +311,7 @@ class _Run:
         state.update += 1
         state.agent_steps += statistics.agent_steps
         state.optimizer_steps += len(metrics.columns["count"])
+        state.adam_steps += len(metrics.columns["count"])
         state.episodes += len(statistics.episode_returns)
         self.experience.advance()
 
@@ -262,7 +322,7 @@ class _Run:
         metrics: UpdateMetrics,
         *,
         begin: float,
-        rates: dict[str, float],
+        rates: Rates,
         cycle: int,
     ) -> PPOTelemetry:
         state, telemetry = self.learner.state, self.context.telemetry
@@ -276,7 +336,11 @@ class _Run:
             feature_names=self.experience.feature_names,
             anneal=self.context.anneal_context,
             counters={
-                **rates,
+                "lr": rates.learning_rate,
+                "clip_range": rates.clip_range,
+                "actor_share": rates.actor_share,
+                "reference_kl": metrics.mean("reference_kl") if rates.reference_kl_coef > 0 else None,
+                "demonstration_loss": metrics.demonstration_loss,
                 **self.experience.baseline.model_dump(),
                 "data_mode": self.settings.data_mode,
                 "rollout_ticks": 0 if experience.is_recorded else self.settings.num_steps,
@@ -284,7 +348,7 @@ class _Run:
                 "epoch": state.update,
                 "steps": state.optimizer_steps,
                 "agent_steps": state.agent_steps,
-                "total_steps": self.settings.total_steps,
+                "total_steps": self._total_steps(),
                 "policy_digest": self.learner.weights_digest(),
                 "epoch_duration_sec": duration,
                 "steps_per_sec": statistics.agent_steps / duration if duration > 0 else 0.0,
@@ -298,6 +362,8 @@ class _Run:
             return
         self.learner.state.telemetry_offset = 0 if telemetry is None else telemetry.sync()
         files = self.learner.checkpoint() | self.experience.files()
+        for source in (self.reference, self.demonstrations):
+            files |= {} if source is None else source.files()
         if self.record is not None:
             files[RECORD_FILE] = self.record.model_dump_json(indent=1).encode()
         best = None if self.record is None else self.record.best_update

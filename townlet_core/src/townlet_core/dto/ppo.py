@@ -87,7 +87,10 @@ class PPOTelemetry(EvaluationFields, AnnealFields, TownFields, BaselineFields):
     loss_policy: float = Field(description="Clipped surrogate loss, mean over minibatches weighted by their size.")
     loss_value: float = Field(description="Value loss, 0.5 x squared error.")
     loss_entropy: float = Field(description="Minus the entropy.")
-    loss_total: float = Field(description="loss_policy + value_coef x loss_value + entropy_coef x loss_entropy.")
+    loss_total: float = Field(
+        description="loss_policy + value_coef x loss_value + entropy_coef x loss_entropy + reference_kl_coef x "
+        "reference_kl; the demonstrations have a loss of their own."
+    )
     clip_fraction: float = Field(ge=0.0, le=1.0, description="Share of samples whose ratio left the clip range.")
     clip_fraction_max: float = Field(ge=0.0, le=1.0, description="Largest clip fraction of a minibatch.")
     clip_triggered_minibatches: int = Field(ge=0, description="Minibatches in which any ratio was clipped.")
@@ -104,6 +107,19 @@ class PPOTelemetry(EvaluationFields, AnnealFields, TownFields, BaselineFields):
     )
     lr: float = Field(ge=0.0, description="Learning rate of this update.")
     clip_range: float = Field(ge=0.0, description="Clip range of this update.")
+    actor_share: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="What the learning rate of all but the critic was multiplied by; 0 while the critic learns alone.",
+    )
+    reference_kl: float | None = Field(
+        default=None,
+        description="Mean divergence KL(policy that the run began from || policy), in nats; None without a weight.",
+    )
+    demonstration_loss: float | None = Field(
+        default=None, description="Mean of -log probability of the demonstrations; None without any."
+    )
     steps: int = Field(ge=0, description="Optimiser steps made in the whole run.")
     entropy: float = Field(description="Mean entropy of the policy over legal actions, in nats.")
     batch_entropy_mean: float = Field(description="Mean of the minibatches' entropies.")

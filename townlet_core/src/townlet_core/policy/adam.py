@@ -41,8 +41,14 @@ class NumpyAdam:
         self.second.fill(0)
         self._parameters, self._epsilon, self._weight_decay = parameters, epsilon, weight_decay
 
-    def step(self, gradient: Array, *, learning_rate: float) -> None:
-        """Change the parameters in place; `gradient` (P,) stays as it is."""
+    def step(self, gradient: Array, *, learning_rate: float, scale: Array | None = None) -> None:
+        """Change the parameters in place; `gradient` (P,) stays as it is.
+
+        Args:
+            gradient: (P,).
+            learning_rate: of this step.
+            scale: (P,) what the learning rate is multiplied by for each parameter; None for 1.
+        """
         self.num_steps += 1
         first, second, scratch, parameters = self.first, self.second, self._scratch, self._parameters
         if self._weight_decay:
@@ -59,7 +65,15 @@ class NumpyAdam:
         scratch += self._epsilon
         np.divide(first, scratch, out=scratch)
         scratch *= learning_rate / (1.0 - BETA_1**self.num_steps)
+        if scale is not None:
+            scratch *= scale
         parameters -= scratch
+
+    def reset(self) -> None:
+        """Forget all steps."""
+        self.num_steps = 0
+        self.first.fill(0)
+        self.second.fill(0)
 
     def state(self) -> dict[str, Array]:
         """Return the moments; `num_steps` is kept by the caller."""

@@ -69,6 +69,19 @@ class NumpyPolicy:
             actions, log_probs = heads.act_categorical(self.spec.head, logits, action_mask, noise)
         return PolicyStep(actions, log_probs, values)
 
+    @property
+    def log_std(self) -> Array | None:
+        """Log standard deviations (D,) of a Gaussian, else None."""
+        log_std: Array | None = self._layers.log_std
+        return log_std
+
+    def outputs(self, observations: Observations) -> Array:
+        """Return logits or means for `observations`, (N, A, K)."""
+        leading = next(iter(observations.values())).shape[:2]
+        features = self._features(observations)
+        outputs = network.actor_outputs(self._operations, self.spec, self._layers, features)
+        return np.asarray(outputs.reshape(*leading, -1))
+
     def values(self, observations: Observations) -> Array:
         """Return the value estimates of `observations`, (N, A)."""
         leading = next(iter(observations.values())).shape[:2]

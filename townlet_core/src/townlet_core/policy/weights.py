@@ -53,6 +53,13 @@ class Layout:
             offset = end
         return views
 
+    def part(self, name: str) -> slice:
+        """Return where the layers called `name` lie in the flat array: `shared`, `actor` or `critic`."""
+        names = list(self.shapes)
+        inside = [index for index, layer in enumerate(names) if layer.startswith(f"{name}.")]
+        ends = np.cumsum([0, *(prod(self.shapes[layer]) for layer in names)]).tolist()
+        return slice(ends[inside[0]], ends[inside[-1] + 1]) if inside else slice(0, 0)
+
     def flatten(self, weights: Mapping[str, Array], dtype: DTypeLike = np.float32) -> Array:
         """Return one flat array (size,) holding `weights`; every view of it lies in memory as in any other one."""
         flat = aligned_empty(self.size, dtype)

@@ -37,15 +37,25 @@ class Adam:
         self._epsilon = epsilon
         self._weight_decay = weight_decay
 
-    def step(self, gradient: torch.Tensor, *, learning_rate: float) -> None:
-        """Change the parameters in place."""
+    def step(self, gradient: torch.Tensor, *, learning_rate: float, scale: torch.Tensor | None = None) -> None:
+        """Change the parameters in place; arguments as for `policy.adam.NumpyAdam.step`."""
         self.num_steps += 1
         if self._weight_decay:
             self._parameters.mul_(1.0 - learning_rate * self._weight_decay)
         self.first.lerp_(gradient, 1.0 - BETA_1)
         self.second.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
         root = self.second.sqrt().div_(math.sqrt(1.0 - BETA_2**self.num_steps)).add_(self._epsilon)
-        self._parameters.addcdiv_(self.first, root, value=-learning_rate / (1.0 - BETA_1**self.num_steps))
+        rate = -learning_rate / (1.0 - BETA_1**self.num_steps)
+        if scale is None:
+            self._parameters.addcdiv_(self.first, root, value=rate)
+        else:
+            self._parameters.addcmul_(self.first / root, scale, value=rate)
+
+    def reset(self) -> None:
+        """Forget all steps."""
+        self.num_steps = 0
+        self.first.zero_()
+        self.second.zero_()
 
     def state(self) -> dict[str, Array]:
         """Return the moments as arrays on the CPU; `num_steps` is kept by the caller."""
