@@ -18,6 +18,7 @@ from townlet_core.cli.release_options import (
     policy_source,
     promotion_service,
 )
+from townlet_core.cli.replay_lineage import lineage_lines
 from townlet_core.cli.state import CliState, pass_state
 from townlet_core.cli.tables import clipped, count, printable, size, table
 from townlet_core.errors import ExitCode, UsageError
@@ -93,6 +94,24 @@ def verify_command(ctx: click.Context, releases_dir: Path | None, *, as_json: bo
         read = f"{count(result.events, 'event')}, {count(result.bundles, 'bundle')}, {size(result.num_bytes)} read"
         click.echo(f"{count(len(result.problems), 'problem') if result.problems else 'all is right'}: {read}")
     ctx.exit(ExitCode.BAD_DATA if result.problems else ExitCode.OK)
+
+
+@command.command("lineage")
+@click.argument("release")
+@directory_options
+@pass_state
+def lineage_command(state: CliState, /, release: str, *, releases_dir: Path | None, as_json: bool) -> None:
+    """Tell what a release was made from: its run, the run's dataset or first policy, and what made those.
+
+    Everything is known by its digest. What is not where it was is looked for in 'runs' beside the releases.
+    """
+    from townlet_core.services.lineage import release_lineage
+
+    service = promotion_service(releases_dir)
+    bundle = service.store.verified_bundle(service.store.find(release))
+    runs_dir = service.releases_dir.parent / "runs"
+    tree = release_lineage(bundle, runs_dir=runs_dir, encoders=encoder_resolver(state))
+    click.echo(tree.model_dump_json(indent=2) if as_json else "\n".join(lineage_lines(tree)))
 
 
 @command.command("record")

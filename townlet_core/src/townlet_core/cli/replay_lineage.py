@@ -42,10 +42,11 @@ def lineage_command(state: CliState, /, path: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(tree.model_dump_json(indent=2))
     else:
-        click.echo("\n".join(_lines(tree, 0)))
+        click.echo("\n".join(lineage_lines(tree)))
 
 
-def _lines(node: LineageNode, depth: int) -> Iterator[str]:
+def lineage_lines(node: LineageNode, depth: int = 0) -> Iterator[str]:
+    """Yield a line for a node, and indented ones for what it was made from."""
     indent = "  " * depth
     how = ""
     if depth:
@@ -53,7 +54,7 @@ def _lines(node: LineageNode, depth: int) -> Iterator[str]:
         how = f"<- {printable(node.how)}{f' ({printable(options)})' if options else ''}: "
     yield f"{indent}{how}{printable(_title(node))}{_STATES[node.state]}"
     for child in node.made_from:
-        yield from _lines(child, depth + 1)
+        yield from lineage_lines(child, depth + 1)
 
 
 def _value(value: object) -> str:
@@ -70,4 +71,5 @@ def _title(node: LineageNode) -> str:
         return f"{who}{digest}{f' in {place}' if place else ''}{files}"
     size = f", {count(facts['agent_steps'], 'agent-step')}" if "agent_steps" in facts else ""
     digest = f" sha256 {node.digest[:12]}" if node.digest else ""
-    return f"{node.kind}{f' {node.path}' if node.path else ''}{digest}{size}"
+    place = f" {node.path}" if node.path and node.kind != "release" else ""  # whose path is its digest
+    return f"{node.kind}{place}{digest}{size}"

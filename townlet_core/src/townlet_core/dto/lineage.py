@@ -10,9 +10,9 @@ from townlet_core.dto.base import ResultBase
 
 
 class LineageNode(ResultBase):
-    """A dataset, a policy, or where the episodes of a dataset came from."""
+    """A release, a run, a dataset, a policy, or where the episodes of a dataset came from."""
 
-    kind: Literal["dataset", "policy", "source"] = Field(description="What it is.")
+    kind: Literal["release", "run", "dataset", "policy", "source"] = Field(description="What it is.")
     state: Literal["verified", "changed", "missing", "recorded"] = Field(
         description="verified: it is there, with the digest that was recorded; changed: what is there has another "
         "digest, or is damaged; missing: it was not found; recorded: there is no file to look at."

@@ -1,4 +1,4 @@
-"""`lineage`: what a dataset, a policy or the policy of a run was made from."""
+"""`lineage`: what a dataset, a policy, the policy of a run or a release was made from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from townlet_core.dto.lineage import LineageNode
 from townlet_core.errors import MissingInputError, TownletError
 from townlet_core.policy.artefact import DOCUMENT_FILE, artefact_path, load_artefact
 from townlet_core.policy.encoder import built_in_encoder
+from townlet_core.releases.bundle import ORIGIN_FILES
 from townlet_core.replay.dataset import is_dataset
 from townlet_core.replay.lineage import dataset_lineage, find_dataset
 from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
@@ -17,9 +18,13 @@ from townlet_core.runs.status import read_record
 from townlet_core.services.policy_search import PolicySearch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from townlet_core.policy.artefact import Provenance
     from townlet_core.policy.encoder import EncoderResolver
+    from townlet_core.runs.status import RunRecord
+
+_RUN_FACTS = ("strategy", "environment", "seed", "agent_steps", "created")
 
 
 def lineage(path: Path, *, encoders: EncoderResolver = built_in_encoder) -> LineageNode:
@@ -48,6 +53,23 @@ def lineage(path: Path, *, encoders: EncoderResolver = built_in_encoder) -> Line
     return family.policy(policy_path)
 
 
+def release_lineage(bundle: Path, *, runs_dir: Path, encoders: EncoderResolver = built_in_encoder) -> LineageNode:
+    """Return the run that a release came from, and what that was made from.
+
+    What the run's record and configuration said is in the bundle; datasets and policies are known by their digests and
+    looked for as `lineage` does.
+
+    Args:
+        bundle: directory of the release.
+        runs_dir: where its run is likely to be.
+        encoders: finds the networks of plugins.
+
+    Raises:
+        ArtefactError: the policy is damaged.
+    """
+    return _Family(encoders).release(bundle, runs_dir)
+
+
 class _Family:
     """Makes the tree. What a policy was made from is told once: run.json can say anything, itself included.
 
@@ -72,17 +94,56 @@ class _Family:
         )
         if artefact.digest in self._told:
             return node
+        run = path.parent
         self._told.add(artefact.digest)
-        run, made_from = path.parent, []
-        near = (run.parent, run)
+        datasets = _datasets_of(run / CONFIG_NAME, run.absolute().parent)
+        made_from = self._made_from(provenance, datasets, _initial_policy(run / RECORD_NAME), (run.parent, run))
+        return node.model_copy(update={"made_from": made_from})
+
+    def release(self, bundle: Path, runs_dir: Path) -> LineageNode:
+        """Return the node of a release; raises `ArtefactError`."""
+        artefact, origin = load_artefact(bundle, encoders=self._encoders), bundle / ORIGIN_FILES[RECORD_NAME]
+        provenance = artefact.document.provenance
+        near = (runs_dir, runs_dir.parent)
+        datasets = _datasets_of(bundle / ORIGIN_FILES[CONFIG_NAME], runs_dir.absolute())
+        self._told.add(bundle.name)
+        made_from = self._made_from(provenance, datasets, _initial_policy(origin), near)
+        if origin.is_file():
+            made_from = (self._run(bundle.name, read_record(origin), runs_dir, made_from),)
+        return LineageNode(
+            kind="release",
+            state="verified",
+            path=str(bundle),
+            digest=bundle.name,
+            facts={name: value for name, value in provenance.model_dump().items() if value},
+            made_from=made_from,
+        )
+
+    def _run(self, digest: str, record: RunRecord, runs_dir: Path, made_from: tuple[LineageNode, ...]) -> LineageNode:
+        """Return the node of a run that gave a policy, whether it is still there or not."""
+        policy = self._search.find(digest, (runs_dir, Path("runs")), name=record.id)
+        facts = {name: getattr(record, name) for name in _RUN_FACTS}
+        return LineageNode(
+            kind="run",
+            state="missing" if policy is None else "verified",
+            path=str(runs_dir / record.id if policy is None else policy.parent),
+            how=record.strategy,
+            facts=facts,
+            made_from=made_from,
+        )
+
+    def _made_from(
+        self, provenance: Provenance, datasets: Iterable[Path], initial: str, near: tuple[Path, ...]
+    ) -> tuple[LineageNode, ...]:
+        """Return what a policy was made from: the dataset that it learned from, and the policy that it began as."""
+        made_from = []
         if provenance.dataset_digest:
-            dataset = find_dataset(provenance.dataset_digest, _datasets_of(run), how=provenance.strategy)
+            dataset = find_dataset(provenance.dataset_digest, datasets, how=provenance.strategy)
             made_from.append(self.grown(dataset, near))
-        initial = _initial_policy(run)
         if initial:
             missing = LineageNode(kind="policy", state="recorded", digest=initial, how="continued")
             made_from.append(self._found(initial, near, how="continued") or missing)
-        return node.model_copy(update={"made_from": tuple(made_from)})
+        return tuple(made_from)
 
     def grown(self, node: LineageNode, near: tuple[Path, ...]) -> LineageNode:
         """Return a tree of datasets in which the policies that acted are told as well, as far as they are found.
@@ -109,26 +170,29 @@ class _Family:
             return None  # it needs a plugin that is not here
 
 
-def _datasets_of(run: Path) -> Iterator[Path]:
+def _datasets_of(config: Path, above: Path) -> Iterator[Path]:
     """Yield the datasets that the configuration of a run names, seen from the working directory and from above the run.
 
     A run is made in `runs/` of the directory that its configuration is seen from, unless somebody says otherwise.
+
+    Args:
+        config: the configuration; there may be none.
+        above: the directory that the run is or was in.
     """
-    if not (run / CONFIG_NAME).is_file():
+    if not config.is_file():
         return
     try:
-        sections = load_config(run / CONFIG_NAME).config.strategies
+        sections = load_config(config).config.strategies
     except TownletError:
         return  # the digest is known all the same
     for section in sections.values():
         named = section.get("dataset")
         if isinstance(named, str):
-            above = run.absolute().parent
             yield from (Path(named), above.parent / named, above / named)
 
 
-def _initial_policy(run: Path) -> str:
+def _initial_policy(record: Path) -> str:
     try:
-        return read_record(run / RECORD_NAME).initial_policy
+        return read_record(record).initial_policy
     except TownletError:
         return ""
