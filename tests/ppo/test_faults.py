@@ -13,7 +13,7 @@ from rollouts import make_case
 from training import context_for
 
 from townlet_core.config.base import settings_from
-from townlet_core.errors import ArtefactError, CheckpointError, DataError, EnvironmentFault
+from townlet_core.errors import ArtefactError, DataError, DivergenceError, EnvironmentFault
 from townlet_strategies_ppo.experience import LiveExperience
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.strategy import PPOStrategy, _Run
@@ -113,7 +113,7 @@ def test_an_update_names_what_became_infinite(column) -> None:
 def test_weights_that_are_not_finite_are_neither_saved_nor_kept_as_a_policy(tmp_path) -> None:
     run = broken_run(None, "raises")
     run.learner.network.parameters[3] = float("nan")
-    with pytest.raises(CheckpointError, match="'parameters' is not finite"):
+    with pytest.raises(DivergenceError, match="'parameters' is not finite"):
         run.learner.checkpoint()
     artefact = run.learner.artefact(strategy="ppo", environment="", config_digest="")
     with pytest.raises(ArtefactError, match="is not finite; nothing was written"):

@@ -72,6 +72,10 @@ class CheckpointError(DataError):
     """A checkpoint is damaged or does not belong to this run."""
 
 
+class DivergenceError(DataError):
+    """What was learned is not finite any more; such weights are never kept."""
+
+
 class EnvironmentFault(DataError):  # noqa: N818  ("EnvironmentError" is a built-in name of Python's)
     """An environment raised, returned something impossible, hung or died."""
 

@@ -142,7 +142,7 @@ class Learner:
         """Return the files of a checkpoint.
 
         Raises:
-            CheckpointError: a number is not finite; such a state is never kept.
+            DivergenceError: a number is not finite; such a state is never kept.
         """
         return learner_files(
             self._arrays(), self.state, self.network.spec, when=f"{self.state.optimizer_steps:,} optimiser steps"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
-from townlet_core.errors import DataError
+from townlet_core.errors import DivergenceError
 from townlet_core.policy.backpropagation import has_closed_form
 from townlet_strategies_bc.autograd import AutogradGradient
 from townlet_strategies_bc.closed_form import ClosedFormGradient
@@ -66,12 +66,12 @@ class Updater:
         """Return what `TOTALS` names, summed over the pass.
 
         Raises:
-            DataError: one is not finite.
+            DivergenceError: one is not finite.
         """
         totals = dict(zip(TOTALS, self._optimizer.totals().tolist(), strict=True))
         for name, value in totals.items():
             if not math.isfinite(value):
-                raise DataError(
+                raise DivergenceError(
                     f"the sum of '{name}' became {value} by optimiser step {self.num_steps:,}; the weights were not "
                     "kept. A smaller strategies.bc.learning_rate, or normalize_observations, usually helps"
                 )

@@ -173,11 +173,13 @@ class LiveExperience:
         self.buffer = self._service.allocate(rollout, self._num_steps)
 
     def _new_rollout(self, learner: Learner) -> Rollout:
-        seeds = self._episode_seed(learner.state.num_resumes)
+        seeds = self._episode_seed(learner.state.attempt, learner.state.num_resumes)
         return self._service.start(self._environment, learner.policy, seeds=seeds)
 
-    def _episode_seed(self, resumes: int) -> int:
+    def _episode_seed(self, attempt: int, resumes: int) -> int:
         """Return the seed of episodes and noise; a run that begins anew has episodes that it has not seen."""
+        if attempt > 0:
+            return randomness.integer_seed(randomness.key(self._seed, "attempt", attempt, resumes))[0]
         if resumes == 0:
             return self._seed
         return randomness.integer_seed(randomness.key(self._seed, "resume", resumes))[0]

@@ -1,5 +1,6 @@
 """What the user gets: frozen, versioned results."""
 
+from townlet_core.dto.anneal import AnnealStageResultDTO, AnnealSummaryDTO
 from townlet_core.dto.base import ArtefactReference, ResultBase, TrainingResultBase
 from townlet_core.dto.bc import ActionMetrics, BCTelemetry, BCTrainingResultDTO
 from townlet_core.dto.evaluation import EpisodeResult, EvaluationResultDTO
@@ -7,6 +8,8 @@ from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO
 
 __all__ = [
     "ActionMetrics",
+    "AnnealStageResultDTO",
+    "AnnealSummaryDTO",
     "ArtefactReference",
     "BCTelemetry",
     "BCTrainingResultDTO",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from townlet_core.config.root import SimulationConfig
     from townlet_core.context import Clock
+    from townlet_core.dto.anneal import AnnealSummaryDTO
     from townlet_core.dto.base import TrainingResultBase
     from townlet_core.dto.bc import BCTrainingResultDTO
     from townlet_core.dto.ppo import PPOTrainingResultDTO
@@ -159,6 +160,7 @@ class TrainingOrchestrator:
                 run=session.run,
                 telemetry=telemetry,
                 trackers=trackers,
+                say=session.console.message,
                 stop=stop,
                 stages=stages,
                 resume=self._resume,
@@ -186,6 +188,10 @@ class TrainingOrchestrator:
     def run_ppo(self, **options: Any) -> PPOTrainingResultDTO:
         """Train with PPO; `options` are its settings by field name."""
         return cast("PPOTrainingResultDTO", self.run("ppo", **options))
+
+    def run_anneal(self, **options: Any) -> AnnealSummaryDTO:
+        """Train by a schedule of strategies; `options` are its settings by field name."""
+        return cast("AnnealSummaryDTO", self.run("anneal", **options))
 
     def _with_options(self, options: dict[str, Any]) -> TrainingContext:
         """Return the context with `options` in the strategy's section, checked."""

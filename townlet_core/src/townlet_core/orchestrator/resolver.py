@@ -15,6 +15,7 @@ from townlet_core.tracking.base import Tracker
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from townlet_core.config.base import Settings
     from townlet_core.config.environment import EnvironmentConfig
     from townlet_core.environments.build import EnvironmentFactory
     from townlet_core.plugins.offers import Kind
@@ -59,6 +60,11 @@ class PluginResolver:
         """Return a new strategy; raises `PluginError` or `TorchNotAvailableError` where it cannot be used."""
         strategy: TrainingStrategy = self._built("strategy", name, TrainingStrategy)
         return strategy
+
+    def strategy_settings(self, name: str) -> type[Settings]:
+        """Return the settings model of a strategy; raises `PluginError` where nobody offers it."""
+        model: type[Settings] = self.registry.resolve("strategy", name, field="settings")
+        return model
 
     def _environment_factory(self, name: str) -> EnvironmentFactory | None:
         """Return a plugin's factory under a guard, or None where no plugin has that name."""

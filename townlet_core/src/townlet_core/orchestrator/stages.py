@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.checkpoint.atomic import write_file
+from townlet_core.checkpoint.filesystem import storage_guard
 from townlet_core.errors import UnavailableError
-from townlet_core.runs.layout import RunDirectory
+from townlet_core.runs.layout import make_with_parents
 from townlet_core.tracking.base import Trackers
 from townlet_core.tracking.earlier_telemetry import in_version
 from townlet_core.tracking.jsonl import TelemetryLog
@@ -41,20 +42,24 @@ class ChildStages:
         initial_policy: PolicyArtefact | None = None,
         continuation: Mapping[str, bytes] | None = None,
         anneal_context: AnnealContext | None = None,
+        *,
+        number: int | None = None,
     ) -> TrainingResultBase:
         """Run a stage; see `StageRunner.run`. Its files are in `stages/<number>-<name>` of the run directory.
 
         Raises:
             UnavailableError: the strategy is not installed, or this run has no directory.
+            StorageError: the system refused.
         """
         context = self.context
         if context is None or context.run is None:
             raise UnavailableError("stages need a run directory: use TrainingOrchestrator(config).run(...)")
         strategy = context.resolver.strategy(name)
-        self._count += 1
-        path = context.run.path / "stages" / f"{self._count:03d}-{name.rpartition(':')[2]}"
-        path.mkdir(parents=True, exist_ok=True)
-        run = RunDirectory(path, filesystem=context.run.filesystem)
+        self._count = self._count + 1 if number is None else number
+        run = context.run.stage(self._count, name)
+        with storage_guard("make", run.path):
+            make_with_parents(run.path, run.filesystem)
+        run.clean()
         with TelemetryLog(run.telemetry_path, filesystem=run.filesystem) as telemetry:
             written = in_version(telemetry, context.config.tracking.telemetry)
             stage = replace(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from townlet_core.plugins.entries import Entry
 
-FIRST_PARTY_EXTRAS = ("bc", "ppo")
+FIRST_PARTY_EXTRAS = ("anneal", "bc", "ppo")
 """Strategies that an extra of townlet-core of the same name installs; a distribution without one yet is not here."""
 
 

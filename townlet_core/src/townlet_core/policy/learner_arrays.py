@@ -10,7 +10,7 @@ import numpy as np
 import safetensors.numpy
 
 from townlet_core.arrays import is_finite
-from townlet_core.errors import CheckpointError
+from townlet_core.errors import DivergenceError
 from townlet_core.policy.beginning import SPEC_FILE
 from townlet_core.policy.inputs import Moments
 
@@ -40,11 +40,11 @@ def learner_files(
         when: such as ``update 7``, for the message.
 
     Raises:
-        CheckpointError: a number is not finite; such a state is never kept.
+        DivergenceError: a number is not finite; such a state is never kept.
     """
     for name, array in arrays.items():
         if not is_finite(array):
-            raise CheckpointError(f"'{name}' is not finite after {when}; nothing was written")
+            raise DivergenceError(f"'{name}' is not finite after {when}; nothing was written")
     counters = json.dumps(asdict(state), indent=1, sort_keys=True) + "\n"
     return {
         ARRAYS_FILE: safetensors.numpy.save(dict(arrays)),
@@ -78,9 +78,7 @@ def read_learner_files(
     return arrays, state(**counters)
 
 
-def require_alike(
-    arrays: Mapping[str, Array], expected: Mapping[str, Array], *, growing: Collection[str] = ()
-) -> None:
+def require_alike(arrays: Mapping[str, Array], expected: Mapping[str, Array], *, growing: Collection[str] = ()) -> None:
     """Raise `ValueError` where the names, types or shapes of two sets of arrays differ.
 
     Args:

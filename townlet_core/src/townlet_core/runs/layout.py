@@ -89,6 +89,11 @@ class RunDirectory:
         """`checkpoints/`: what a run is resumed from."""
         return self.path / "checkpoints"
 
+    def stage(self, number: int, strategy: str) -> RunDirectory:
+        """Return the directory of a stage, which need not be there: `stages/<number>-<strategy>`."""
+        name = f"{number:03d}-{strategy.rpartition(':')[2]}"
+        return RunDirectory(self.path / "stages" / name, filesystem=self.filesystem)
+
     def checkpoints(self, keep_last: int = 2) -> CheckpointStore:
         """Return the store of the run's checkpoints."""
         return CheckpointStore(self.checkpoints_dir, keep_last=keep_last, filesystem=self.filesystem)

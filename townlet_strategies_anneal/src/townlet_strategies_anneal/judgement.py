@@ -1,0 +1,201 @@
+"""`Judge`: runs a stage's policy beside those that it is held against, on more episodes where that can tell more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from townlet_core.services.comparison import compare
+from townlet_strategies_anneal.guardrails import check_guardrails, chosen_guardrails
+from townlet_strategies_anneal.verdict import (
+    check_flags,
+    check_gate,
+    check_learning,
+    check_return,
+    decide,
+    gain,
+    non_finite,
+    not_worse,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from townlet_core.dto.anneal import AnnealBaseline, AnnealCheck
+    from townlet_core.dto.evaluation import EvaluationResultDTO
+    from townlet_core.policy.artefact import PolicyArtefact
+    from townlet_strategies_anneal.evaluations import Evaluations
+    from townlet_strategies_anneal.settings import AnnealSettings
+
+    Contender = tuple[PolicyArtefact, str]
+    """A policy, and its directory in the run's."""
+
+FLAGS = ("loss_flag", "queue_flag", "intensity_flag")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What is said of a stage.
+
+    Attributes:
+        checks: every rule that was applied.
+        evaluation: the episodes; None where there were none.
+        suite: file of their suite in the run's directory.
+        is_best: the policy is better than the best one so far.
+    """
+
+    checks: tuple[AnnealCheck, ...]
+    evaluation: EvaluationResultDTO | None = None
+    suite: str = ""
+    is_best: bool = False
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of an `AnnealStageResultDTO`."""
+        verdict, reason = decide(self.checks)
+        found: dict[str, Any] = {"checks": self.checks, "verdict": verdict, "reason": reason}
+        found["is_best"] = self.is_best and verdict == "PASS"
+        if (evaluation := self.evaluation) is not None:
+            assert evaluation.suite is not None
+            found |= {
+                "score": evaluation.score,
+                "metrics": evaluation.metrics,
+                "suite": self.suite,
+                "suite_digest": evaluation.suite.digest,
+                "seeds": tuple(episode.seed for episode in evaluation.episodes),
+            }
+        return found
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges the stages of a run.
+
+    Attributes:
+        settings: of the run.
+        evaluations: of the run.
+        baselines: who was run before anything was learned.
+    """
+
+    settings: AnnealSettings
+    evaluations: Evaluations
+    baselines: Sequence[AnnealBaseline]
+    _scores: dict[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._scores = {baseline.name: baseline.score.mean for baseline in self.baselines}
+
+    def margin(self, clone: Contender | None) -> float:
+        """Return how much worse than the clone still counts as not worse, in units of the score."""
+        if self.settings.margin is not None:
+            return self.settings.margin
+        random = self._scores.get("random")
+        if clone is None:
+            return self.settings.margin_share * abs(random or 0.0)
+        score = self.evaluations.policy(*clone, 1).score.mean
+        return self.settings.margin_share * abs(score if random is None else score - random)
+
+    def diverged(self, reason: str) -> Judgement:
+        """Return what is said of a stage whose learning was not finite."""
+        return Judgement(checks=(non_finite(reason),))
+
+    def clone(self, result: Any, policy: PolicyArtefact, path: str, *, best: Contender | None) -> Judgement:
+        """Judge a cloned policy by its gate; where that is passed, by what it does in the environment.
+
+        Args:
+            result: of the stage.
+            policy: it ended with.
+            path: the policy's directory in the run's.
+            best: the best policy so far.
+        """
+        checks = [check_gate(result, self.settings.accuracy_threshold)]
+        if checks[0].verdict != "PASS":
+            return Judgement(checks=tuple(checks))
+        own = self.evaluations.policy(policy, path, 1)
+        name = "reward_mean" if own.score_name == "reward_mean" else "return_mean"
+        demonstrator = getattr(result, f"demonstrator_{name}", None)
+        if self.settings.return_share is not None and demonstrator is not None:
+            checks.append(
+                check_return(
+                    own.score.mean,
+                    demonstrator=demonstrator,
+                    random=self._scores.get("random"),
+                    share=self.settings.return_share,
+                )
+            )
+        is_best = best is None or own.score.mean > self.evaluations.policy(*best, 1).score.mean
+        return Judgement(checks=tuple(checks), evaluation=own, suite=self.evaluations.suite_file(1), is_best=is_best)
+
+    def learned(
+        self,
+        result: Any,
+        policy: PolicyArtefact,
+        path: str,
+        *,
+        clone: Contender | None,
+        best: Contender | None,
+        is_last: bool,
+    ) -> Judgement:
+        """Judge a policy beside the clone and the best; where intervals cannot tell, on twice as many episodes.
+
+        Args:
+            result: of the stage.
+            policy: it ended with.
+            path: the policy's directory in the run's.
+            clone: the cloned policy; None for none, so that it is held against random actions.
+            best: the best policy so far, where that is another one.
+            is_last: it is the last stage of the schedule.
+        """
+        learning = check_learning(result, self.settings)
+        if self.settings.guardrails == "legacy":
+            learning += check_flags({name: getattr(result, f"anneal_{name}", None) for name in FLAGS})
+        times = 1
+        while True:
+            judged = self._compared(policy, path, learning, clone=clone, best=best, is_last=is_last, times=times)
+            verdict, _ = decide(judged.checks)
+            is_open = any(check.verdict == "HOLD" and check.difference is not None for check in judged.checks)
+            if verdict != "HOLD" or not is_open or 2 * times > self.settings.more_episodes:
+                return judged
+            times *= 2
+
+    def _compared(
+        self,
+        policy: PolicyArtefact,
+        path: str,
+        learning: Sequence[AnnealCheck],
+        *,
+        clone: Contender | None,
+        best: Contender | None,
+        is_last: bool,
+        times: int,
+    ) -> Judgement:
+        own, checks, margin = self.evaluations.policy(policy, path, times), list(learning), self.margin(clone)
+        is_legacy = self.settings.guardrails == "legacy"
+        other, name = self._other(clone, times)
+        if other is not None and not is_legacy:
+            command = self.evaluations.command(path, name, times, margin)
+            comparison = compare(own, other, margin=margin)
+            title = "clone" if clone is not None else name
+            checks.append(not_worse(title, comparison, margin, command=command, is_strict=True))
+            guardrails = chosen_guardrails(self.settings, comparison.metrics)
+            checks += check_guardrails(guardrails, own, comparison, command=command)
+            if is_last and self.settings.min_gain is not None:
+                checks.append(gain(comparison, self.settings.min_gain, command=command))
+        is_best = True
+        rival = best or clone
+        if rival is not None:
+            comparison = compare(own, self.evaluations.policy(*rival, times), margin=margin)
+            is_best = comparison.difference.mean > 0
+            if best is not None and not is_legacy:
+                command = self.evaluations.command(path, best[1], times, margin)
+                checks.append(not_worse("best", comparison, margin, command=command, is_strict=False))
+        return Judgement(
+            checks=tuple(checks), evaluation=own, suite=self.evaluations.suite_file(times), is_best=is_best
+        )
+
+    def _other(self, clone: Contender | None, times: int) -> tuple[EvaluationResultDTO | None, str]:
+        """Return whom a policy is held against, and the name for `--against`: the clone, else random actions."""
+        if clone is not None:
+            return self.evaluations.policy(*clone, times), clone[1]
+        if "random" in self._scores:
+            return self.evaluations.named("random", times), "random"
+        return None, ""

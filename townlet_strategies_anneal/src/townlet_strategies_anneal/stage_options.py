@@ -1,0 +1,146 @@
+"""The settings that a stage is run with: what its entry says, and what follows from its weight and its attempt.
+
+A setting is given to every strategy that has one of that name, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from townlet_core.config.base import settings_from
+from townlet_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from townlet_core.config.base import Settings
+    from townlet_core.context import TrainingContext
+    from townlet_strategies_anneal.settings import AnnealSettings, ScheduleEntry
+
+LENGTHS = ("num_updates", "num_epochs")
+"""Settings that say how long a stage is; the first one that a strategy has is given the entry's epochs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """A strategy, as a stage.
+
+    Attributes:
+        name: its name.
+        model: its settings.
+        section: its section of the configuration.
+    """
+
+    name: str
+    model: type[Settings]
+    section: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, context: TrainingContext, name: str) -> Mode:
+        """Return the strategy of that name; raises `PluginError` where it is not installed."""
+        section = context.config.strategies.get(name, {})
+        return cls(name=name, model=context.resolver.strategy_settings(name), section=section)
+
+    def has(self, setting: str) -> bool:
+        """Return whether it has a setting of that name."""
+        return setting in self.model.model_fields
+
+    @property
+    def is_clone(self) -> bool:
+        """Whether it clones: it asks for an accuracy, and its result says whether that was reached."""
+        return self.has("accuracy_threshold")
+
+    def value(self, entry: ScheduleEntry, setting: str) -> Any:
+        """Return a setting as the entry, the section or the default has it; None where there is none."""
+        if not self.has(setting):
+            return None
+        settings = settings_from(self.model, self.section, entry.options, path=f"strategies.{self.name}")
+        return getattr(settings, setting)
+
+
+def check_entry(mode: Mode, entry: ScheduleEntry, number: int) -> None:
+    """Check the options of an entry before anything is run.
+
+    Raises:
+        ConfigError: the strategy refuses one, or cannot be told how long to run.
+    """
+    path = f"strategies.anneal.schedule[{number}].options"
+    settings_from(mode.model, mode.section, entry.options, path=path)
+    if not any(mode.has(name) for name in LENGTHS):
+        raise ConfigError(
+            f"strategies.anneal.schedule[{number}].mode: strategy '{mode.name}' has neither of the settings "
+            f"{' and '.join(LENGTHS)}, so nobody can tell it how long a stage is"
+        )
+
+
+def stage_options(
+    mode: Mode,
+    entry: ScheduleEntry,
+    settings: AnnealSettings,
+    *,
+    attempt: int,
+    updates: int,
+    is_protected: bool,
+    demonstrations: Path | None,
+) -> dict[str, Any]:
+    """Return the options of a stage.
+
+    Args:
+        mode: its strategy.
+        entry: its entry; what that says itself is left as it is, but for the learning rate of a new attempt.
+        settings: of the run.
+        attempt: how often the run has gone back.
+        updates: that the stages which it goes on from have made.
+        is_protected: whether it takes over a policy, or goes on from a stage that did.
+        demonstrations: what the policy was cloned from; None for nothing.
+    """
+    given: dict[str, Any] = {}
+    length = next(name for name in LENGTHS if mode.has(name))
+    given[length] = entry.epochs + (updates if length == "num_updates" else 0)
+    if mode.is_clone:
+        given |= {"accuracy_threshold": settings.accuracy_threshold, "evaluate_episodes": 0}
+    elif is_protected:
+        given |= _protections(mode, entry, settings, updates, demonstrations)
+    options = {name: value for name, value in given.items() if mode.has(name)} | entry.options
+    rate = mode.value(entry, "learning_rate")
+    if attempt > 0 and rate is not None and not mode.is_clone:
+        options["learning_rate"] = rate * settings.retry_learning_rate**attempt
+    return options
+
+
+def _protections(
+    mode: Mode, entry: ScheduleEntry, settings: AnnealSettings, updates: int, demonstrations: Path | None
+) -> dict[str, Any]:
+    """Return what keeps a policy that is taken over from being lost."""
+    weight = entry.bc_weight
+    given = {
+        "critic_warmup_updates": settings.critic_warmup_updates,
+        "actor_ramp_updates": settings.actor_ramp_updates,
+        "reference_kl_coef": settings.reference_kl_coef * weight,
+        "protection_schedule": "constant",
+    }
+    if weight == 1.0:  # nothing but the demonstrations counts: the critic alone learns
+        given |= {"critic_warmup_updates": updates + entry.epochs, "critic_warmup_variance": 1.0}
+    coefficient = settings.demonstration_coef * weight
+    is_acting = mode.value(entry, "data_mode") in (None, "rollout")
+    if coefficient > 0 and demonstrations is not None and is_acting:
+        given["demonstration_coef"] = coefficient
+        if mode.value(entry, "dataset") is None:
+            given["dataset"] = demonstrations
+    return given
+
+
+def demonstrations_of(entries: Sequence[ScheduleEntry], modes: Mapping[str, Mode]) -> tuple[Path | None, str]:
+    """Return what the last cloning entry of `entries` clones, and the label of what the last of all learns from.
+
+    Args:
+        entries: of the schedule, up to the one that runs.
+        modes: their strategies, by name.
+    """
+    cloned = next((entry for entry in reversed(entries) if modes[entry.mode].is_clone), None)
+    demonstrations = None if cloned is None else modes[cloned.mode].value(cloned, "dataset")
+    own = modes[entries[-1].mode].value(entries[-1], "dataset")
+    label = own if own is not None else demonstrations
+    return demonstrations, "" if label is None else Path(label).name
