@@ -1,6 +1,7 @@
 """The gradient of a minibatch by torch's autograd: for every network and every device.
 
-The rollout is sent to the device as it is, once per update, and rows are gathered and prepared there.
+The rollout is sent to the device as it is, once per update, and rows are gathered and prepared there. It is let go of
+with the update's batch, before the next rollout is made.
 
 Legend: S shards, B rows of a shard, P parameters.
 """
@@ -8,6 +9,7 @@ Legend: S shards, B rows of a shard, P parameters.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -35,18 +37,19 @@ class AutogradGradient:
         self._network, self._precision = network, precision
         self._device, self._dtype = network.parameters.device, network.parameters.dtype
         self._group_rows = GROUP_ROWS.get(self._device.type, OTHER_GROUP_ROWS)
-        self._rows: _DeviceRows | None = None
+        self._rows: WeakKeyDictionary[RolloutBatch, _DeviceRows] = WeakKeyDictionary()
 
     def __call__(
         self, batch: RolloutBatch, minibatch: Minibatch, coefficients: LossCoefficients
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return d loss / d parameters (P,), and the numbers that `update.REPORTED` names, both on the device."""
-        if self._rows is None or self._rows.batch is not batch:
-            self._rows = _DeviceRows(batch, self._device)
+        rows = self._rows.get(batch)
+        if rows is None:
+            rows = self._rows[batch] = _DeviceRows(batch, self._device)
         total, sums = torch.zeros_like(self._network.parameters), []
         for group in minibatch.groups(self._group_rows):
             weights = self._network.shard_weights(group.stop - group.start)
-            terms = self._terms(self._rows, minibatch, group, weights, coefficients)
+            terms = self._terms(rows, minibatch, group, weights, coefficients)
             for gradient in self._network.shard_gradients(terms.loss(minibatch.count, coefficients), weights):
                 total += gradient
             sums.append(torch.stack([term.detach() for term in terms]))
@@ -95,14 +98,14 @@ class AutogradGradient:
 
     def close(self) -> None:
         """Let go of the rollout."""
-        self._rows = None
+        self._rows.clear()
 
 
 class _DeviceRows:
     """The rows of a rollout on a device; on the CPU they share its memory."""
 
     def __init__(self, batch: RolloutBatch, device: torch.device) -> None:
-        self.batch = batch
+        self.spaces = {name: leaf.space for name, leaf in batch.leaves.items()}
         self.leaves = {name: torch.from_numpy(leaf.rows).to(device) for name, leaf in batch.leaves.items()}
         self.actions = torch.from_numpy(batch.actions).to(device)
         self.action_mask = None if batch.action_mask is None else torch.from_numpy(batch.action_mask).to(device)
@@ -115,7 +118,7 @@ class _DeviceRows:
     def inputs(self, chosen: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """Return prepared observations (S, B, *shape) of the rows `chosen` (S, B)."""
         return {
-            name: prepare_tensor(self.batch.leaves[name].space, _taken(source, chosen), dtype)
+            name: prepare_tensor(self.spaces[name], _taken(source, chosen), dtype)
             for name, source in self.leaves.items()
         }
 
