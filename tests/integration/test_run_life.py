@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 
 from townlet_core import TrainingOrchestrator
 from townlet_core.config.load import load_config
 from townlet_core.errors import ConfigError, RunWarning, TownletWarning, UsageError
+from townlet_core.orchestrator.session import _run_warnings
 from townlet_core.policy.artefact import load_artefact
 from townlet_core.runs.layout import RunDirectory
 from townlet_core.runs.status import MOST_WARNINGS, RunRecord
@@ -268,6 +270,17 @@ def test_a_damaged_checkpoint_that_a_resume_passes_over_stays_in_the_record(inte
     (warning,) = again.warnings
     assert re.search(rf"^\S+Z {told}", warning)
     assert (seen[0].status, seen[0].warnings) == ("running", again.warnings), "a kill does not lose it"
+
+
+def test_what_an_earlier_run_of_the_process_was_told_is_told_of_the_next_one_too():
+    kept = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # Python's own: a text is shown once for each line of code
+        warnings.showwarning = lambda *_about, **_more: None
+        for _ in range(2):
+            with _run_warnings(kept.append):
+                warnings.warn("new episodes begin", RunWarning, stacklevel=1)
+    assert kept == ["new episodes begin"] * 2
 
 
 def test_only_the_newest_warnings_are_kept_and_older_records_know_no_machine(interrupted):

@@ -213,15 +213,13 @@ class RunSession:
 @contextmanager
 def _run_warnings(keep: Callable[[str], None]) -> Iterator[None]:
     """Give the text of every `RunWarning` to `keep`, besides showing it."""
-    shown = warnings.showwarning
+    with warnings.catch_warnings():  # it also forgets what an earlier run of this process was told
+        shown = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, RunWarning):
-            keep(str(message))
-        shown(message, category, *place, **more)
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, RunWarning):
+                keep(str(message))
+            shown(message, category, *place, **more)
 
-    warnings.showwarning = show
-    try:
+        warnings.showwarning = show
         yield
-    finally:
-        warnings.showwarning = shown
