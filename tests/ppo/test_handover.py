@@ -66,6 +66,12 @@ def test_the_critic_learns_alone_at_first_and_nothing_else_moves(tmp_path, begun
             after.normalizer[name].mean.tolist(),
         )
     assert {record["kl_k3"] for record in records} == {0.0}
+    rates = [record["lr"] for record in records]
+    _, faster = go(tmp_path / "faster", begun, updates=3, critic_warmup_rate=20.0, **settings)
+    start = begun.weights["critic.0.weight"]
+    moves = [np.abs(policy.weights["critic.0.weight"] - start).max() for policy in (after, faster)]
+    assert 1.2 * moves[0] < moves[1]
+    assert rates[0] == 0.1  # ten times the learning rate
     records, after = go(tmp_path / "on", begun, updates=7, **settings)
     shares = [record["actor_share"] for record in records]
     assert shares == [0.0, 0.0, 0.0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0, 1.0]

@@ -94,6 +94,13 @@ class PPOSettings(NetworkSettings):
         le=1,
         description="Explained variance of a rollout's returns that ends this earlier, twice in a row. [1]",
     )
+    critic_warmup_rate: float = Field(
+        default=10.0,
+        gt=0,
+        le=1e6,
+        description="What the learning rate is multiplied by while the critic learns alone: it has far to go, and nothing "
+        "else moves. [1]",
+    )
     actor_ramp_updates: int = Field(
         default=0,
         ge=0,

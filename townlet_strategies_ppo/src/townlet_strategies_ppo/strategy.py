@@ -241,8 +241,9 @@ class _Run:
         else:
             left = 1.0 - min(1.0, state.update / settings.num_updates)
         protection = left if settings.protection_schedule == "linear" else 1.0
+        rate = settings.learning_rate * (left if settings.learning_rate_schedule == "linear" else 1.0)
         return Rates(
-            settings.learning_rate * (left if settings.learning_rate_schedule == "linear" else 1.0),
+            rate * settings.critic_warmup_rate if is_warming(settings, state) else rate,
             settings.clip_range * (left if settings.clip_range_schedule == "linear" else 1.0),
             settings.reference_kl_coef * protection,
             settings.demonstration_coef * protection,
