@@ -183,3 +183,13 @@ def test_masks_come_with_their_rows(tmp_path) -> None:
     one.steps["action_mask"][2] = [True, False, True]
     (buffer,) = packed(recorded(tmp_path / "d", [one]), (4, 1, 1))
     np.testing.assert_array_equal(buffer.action_mask[:, 0, 0], one.steps["action_mask"])
+
+
+@pytest.mark.parametrize(("name", "part"), [("observation", "steps"), ("bootstrap_values", "final")])
+def test_what_is_not_finite_is_refused_by_name_before_it_is_learned_from(tmp_path, name, part) -> None:
+    one = episode(0, 3, "truncated")
+    columns = getattr(one, part)
+    columns[name] = np.full_like(columns[name], np.nan)
+    dataset = recorded(tmp_path / "d", [one])
+    with pytest.raises(DatasetError, match=f"'{name}' is not finite; 'townlet replay validate' says where"):
+        packed(dataset, (4, 2, 1))

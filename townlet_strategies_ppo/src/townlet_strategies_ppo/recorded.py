@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from townlet_core import randomness
+from townlet_core.arrays import is_finite
 from townlet_core.errors import DatasetError
 from townlet_core.replay.dataset import ENDINGS
 from townlet_strategies_ppo.recorded_survey import ACTION_MASK, BOOTSTRAP, NUMBERS
@@ -93,6 +94,9 @@ class RecordedRows:
             buffer: of the shape that was given; it has an `action_mask` where the dataset has one.
             number: of the pass, from 0.
             place: which of its buffers, from 0.
+
+        Raises:
+            DatasetError: something that was seen, or the value of what followed, is not finite.
         """
         rows = self._rows(number, place)
         for name, column in buffer.columns().items():
@@ -115,6 +119,11 @@ class RecordedRows:
             for name in (*names, BOOTSTRAP):
                 shard.forget(name)
             shard.unmap()
+        for name in (*buffer.observations, BOOTSTRAP):  # what the survey did not read
+            if not is_finite(buffer.columns()[name]):
+                raise DatasetError(
+                    f"{self._dataset.path}: '{name}' is not finite; 'townlet replay validate' says where"
+                )
         return len(rows.flat)
 
     def _bootstrap(self, shard: Shard, rows: _Rows, cut: Array, source: Array) -> Array:
