@@ -98,8 +98,8 @@ class PPOSettings(NetworkSettings):
         default=10.0,
         gt=0,
         le=1e6,
-        description="What the learning rate is multiplied by while the critic learns alone: it has far to go, and nothing "
-        "else moves. [1]",
+        description="What the learning rate is multiplied by while the critic learns alone: it has far to go, and "
+        "nothing else moves. [1]",
     )
     actor_ramp_updates: int = Field(
         default=0,
