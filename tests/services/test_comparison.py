@@ -81,7 +81,8 @@ def test_a_margin_makes_a_little_worse_not_worse() -> None:
 
 
 def interval(low: float, high: float, num_episodes: int = 30) -> Estimate:
-    return Estimate(mean=low, iqm=low, low=low, high=high, confidence=0.95, num_episodes=num_episodes)
+    middle = (low + high) / 2
+    return Estimate(mean=middle, iqm=middle, low=low, high=high, confidence=0.95, num_episodes=num_episodes)
 
 
 @pytest.mark.parametrize(

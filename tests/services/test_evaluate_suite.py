@@ -131,6 +131,21 @@ def test_the_step_that_only_resets_a_world_belongs_to_no_episode(mode: Autoreset
     assert (totals.num_steps.tolist(), totals.earned[:, 0].tolist()) == ([expected, 3], [expected, 12.0])
 
 
+def test_needs_are_those_of_agents_that_are_there_while_the_episode_lasts() -> None:
+    environment = changing(AutoresetMode.SAME_STEP)
+    environment.num_agents, environment.feature_names = 2, {"seen": ("x", "need_energy", "need_hunger", "need_hygiene")}
+    totals = WorldTotals(environment, np.array([True, False]))
+    there = np.array([[True, False], [True, True]])
+    for hunger in (0.25, 0.75):
+        seen = np.full((2, 2, 4), hunger, np.float32)
+        seen[..., 3] = 0.5
+        totals.see(SimpleNamespace(observations={"seen": seen}, agent_mask=there))  # type: ignore[arg-type]  # likewise
+        totals.add(there, step(starts=(False, False)))
+    metrics = totals.metrics(0)
+    assert [metrics[name] for name in ("hunger_mean", "hygiene_mean", "energy_mean")] == [0.5, 0.5, 0.5]
+    assert totals.agent_steps.tolist() == [[2, 0], [0, 0]]
+
+
 def test_a_share_of_nothing_is_no_metric() -> None:
     totals = WorldTotals(changing(AutoresetMode.SAME_STEP), np.array([True, True]))  # type: ignore[arg-type]  # likewise
     totals.add(np.ones((2, 1), bool), step(starts=(True, True)))
