@@ -38,6 +38,12 @@ def status_of(history: History, count: int | None = None) -> PromotionStatus:
     )
 
 
+def differing(status: PromotionStatus, history: History) -> list[str]:
+    """Return the fields in which a status, of at most as many events, is not what follows from the log."""
+    follows = status_of(history, status.events)
+    return [name for name in type(status).model_fields if getattr(status, name) != getattr(follows, name)]
+
+
 def read_status(path: Path) -> PromotionStatus | None:
     """Return what the file says; None if there is none.
 

@@ -20,7 +20,7 @@ from townlet_core.checkpoint.filesystem import DISK, FileSystem, storage_guard
 from townlet_core.errors import DataError, MissingInputError, RaceLostError, TownletWarning
 from townlet_core.releases.bundle import read_bundle
 from townlet_core.releases.log import LOG_NAME, History, read_log
-from townlet_core.releases.status import STATUS_NAME, read_status, status_of, write_status
+from townlet_core.releases.status import STATUS_NAME, differing, read_status, write_status
 from townlet_core.releases.writer import BUNDLES, EVIDENCE, ReleaseWriter
 from townlet_core.runs.layout import make_with_parents
 from townlet_core.runs.lock import LOCK_NAME, RunLock
@@ -49,13 +49,27 @@ class ReleaseStore:
         self._clock = clock
         self._filesystem = filesystem
 
-    def history(self) -> History:
+    def history(self, *, expected_head: str | None = None) -> History:
         """Return every event so far; none where there is no store yet.
 
+        Args:
+            expected_head: the head of the log that the caller decided on; None if it has decided nothing.
+
         Raises:
+            RaceLostError: another process has written since.
             DataError: the directory is no store, or what it says contradicts itself; the text names the file.
             StorageError: it may not be read.
         """
+        history = self._read()
+        if expected_head not in (None, history.head):
+            last = f"{history.events[-1].event} by {history.events[-1].by}" if history.events else "it has no events"
+            raise RaceLostError(
+                f"{self.root} was changed by another process ({last}), and nothing was done: look at "
+                "'townlet releases', and decide again"
+            )
+        return history
+
+    def _read(self) -> History:
         self._check_names()
         status = read_status(self.root / STATUS_NAME)  # before the log, which may grow in between
         history = read_log(self.root / LOG_NAME, acknowledged=status.events if status else 0)
@@ -66,7 +80,7 @@ class ReleaseStore:
                 f"{self.root / LOG_NAME} has {len(history.events)} events, and {STATUS_NAME} knows of {status.events}: "
                 f"lines were lost. Bring the log back from a copy, or delete {STATUS_NAME} if they may be forgotten"
             )
-        if status != status_of(history, status.events):
+        if differing(status, history):
             raise DataError(
                 f"{self.root / STATUS_NAME} does not say what follows from {LOG_NAME}: if the log is right, delete it, "
                 "and the next event writes it anew"
@@ -130,12 +144,7 @@ class ReleaseStore:
         with storage_guard("make", self.root):
             make_with_parents(self.root, self._filesystem)
         with RunLock(self.root, clock=self._clock):
-            history = self.history()
-            if expected_head not in (None, history.head):
-                raise RaceLostError(
-                    f"{self.root} was changed by another process ({_told(history)}), and nothing was done: "
-                    "look at 'townlet releases', and decide again"
-                )
+            history = self.history(expected_head=expected_head)
             self._recover(history)
             yield ReleaseWriter(self.root, history, self._clock, self._filesystem)
 
@@ -167,8 +176,3 @@ class ReleaseStore:
             path = self.root / name
             if path.is_symlink() or (name in names and not path.is_dir()):
                 raise DataError(f"{path} is not a directory of its own; links are not followed")
-
-
-def _told(history: History) -> str:
-    event = history.events[-1]
-    return f"{event.event} by {event.by}, {event.time}"

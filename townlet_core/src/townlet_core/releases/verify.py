@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from townlet_core.checkpoint.atomic import TEMPORARY_SUFFIX
 from townlet_core.checkpoint.filesystem import storage_guard
 from townlet_core.checkpoint.manifest import MANIFEST_NAME, PREVIOUS_SUFFIX, read_file
-from townlet_core.dto.promotion import StoreFinding, VerificationReport
+from townlet_core.dto.promotion import PromotionStatus, StoreFinding, VerificationReport
 from townlet_core.errors import DataError, MissingInputError
 from townlet_core.releases.bundle import is_digest, read_bundle
 from townlet_core.releases.log import LOG_NAME, History, read_log
-from townlet_core.releases.status import STATUS_NAME, read_status, status_of
+from townlet_core.releases.status import STATUS_NAME, differing, read_status
 from townlet_core.releases.writer import BUNDLES, EVIDENCE, MAX_EVIDENCE_BYTES
 from townlet_core.runs.lock import LOCK_NAME
 
@@ -81,19 +81,24 @@ class _Verification:
         if history.torn:
             self._leftover(log, f"ends with {history.torn} bytes of a line that a killed write has left")
         self._num_bytes += history.size
-        count = len(history.events)
+        self._check_status(status, history)
+        return history
+
+    def _check_status(self, status: PromotionStatus | None, history: History) -> None:
+        path, log, count = self._root / STATUS_NAME, self._root / LOG_NAME, len(history.events)
         if status is None:
             if count > 1 and not self._problems:
                 self._problem(path, "is missing: that no line of the log was lost cannot be told")
         elif status.events > count:
             self._problem(log, f"has {count} events, and {STATUS_NAME} knows of {status.events}: lines were lost")
-        elif status != status_of(history, status.events):
+        elif wrong := differing(status, history):
             self._problem(path, f"does not say what follows from {LOG_NAME}")
+            if wrong == ["head"]:
+                self._problem(log, f"line {status.events} is not the one that {STATUS_NAME} knows: one was changed")
         elif status.events < count - 1:
             self._problem(path, f"knows of {status.events} events, and {LOG_NAME} has {count}")
         elif status.events < count:
             self._leftover(path, "is one event behind: a killed write has left it so")
-        return history
 
     def _check_bundles(self, history: History) -> None:
         known = dict.fromkeys((event.release, event.manifest) for event in history.events if event.release)

@@ -6,6 +6,7 @@ stand when the line is written; whoever is slower is told.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,9 +119,8 @@ class PromotionService:
         self, subject: PromotionSubject, verdict: Verdict, evidence_file: bytes, given: dict[str, Any]
     ) -> PromotionOutcome:
         with self.store.writing() as writer:
-            kept = writer.keep_evidence(evidence_file) if evidence_file else ""
-            wanted = (subject.run, subject.digest, verdict, kept)
-            known = _known_verdict(writer.history, wanted)
+            document = hashlib.sha256(evidence_file).hexdigest() if evidence_file else ""
+            known = _known_verdict(writer.history, (subject.run, subject.digest, verdict, document))
             if known is not None:
                 return PromotionOutcome(done=True, event=known, reasons=("it was recorded before, and counts once",))
             bundle = writer.keep_bundle(subject.files) if verdict == "PASS" else {}
@@ -133,7 +133,7 @@ class PromotionService:
                 verdict=verdict,
                 required_passes=required,
                 hold_resets=self.settings.guardrails == "legacy",
-                evidence_file=kept,
+                evidence_file=writer.keep_evidence(evidence_file) if evidence_file else "",
                 **bundle,
                 **given,
             )
@@ -169,13 +169,13 @@ class PromotionService:
             StorageError: the system refused.
         """
         store, subject = self.store, PromotionSubject.read(source, encoders=encoders)
-        history = store.history()
+        history = store.history(expected_head=expected_head)
         reasons = self._obstacles(history.state, subject.digest)
         unproven = "there is no comparison" if evidence is None else unfit(evidence, subject.digest, history.state)
         reasons += [unproven] if unproven else []
         if reasons:
             return PromotionOutcome(done=False, reasons=tuple(reasons))
-        with store.writing(expected_head=expected_head or history.head) as writer:
+        with store.writing(expected_head=history.head) as writer:
             event = writer.append(
                 event="promoted",
                 by=by,
@@ -226,7 +226,7 @@ class PromotionService:
             StorageError: the system refused.
         """
         store = self.store
-        history = store.history()
+        history = store.history(expected_head=expected_head)
         state = history.state
         target = state.rollback_target if to is None else store.find(to)
         if state.champion is None:
@@ -235,7 +235,7 @@ class PromotionService:
             named = state.champion[:12]
             reason = "there is no release before it; name one with --to" if target is None else "that is the champion"
             return PromotionOutcome(done=False, reasons=(f"the champion is {named}: {reason}",))
-        with store.writing(expected_head=expected_head or history.head) as writer:
+        with store.writing(expected_head=history.head) as writer:
             event = writer.append(
                 event="rollback",
                 by=by,
