@@ -14,6 +14,7 @@ from townlet_core.policy.artefact import load_artefact
 from townlet_strategies_anneal.evaluations import Evaluations
 from townlet_strategies_anneal.judgement import Judge, Judgement
 from townlet_strategies_anneal.progress import Progress, read_progress
+from townlet_strategies_anneal.promotion import recorded
 from townlet_strategies_anneal.schedule import START, Position, position, sorted_schedule
 from townlet_strategies_anneal.settings import AnnealSettings
 from townlet_strategies_anneal.stage_options import Mode, check_entry, demonstrations_of, stage_options
@@ -260,7 +261,8 @@ class _Run:
         self._save()
         score = "" if stage.score is None else f", score {stage.score.mean:.4g} in {stage.score.num_episodes} episodes"
         best = ", the best so far" if stage.is_best else ""
-        self.context.say(f"stage {stage.number}: {stage.verdict}{score}{best}: {stage.reason}")
+        why = "" if stage.verdict == "PASS" else f": {stage.reason}"
+        self.context.say(f"stage {stage.number}: {stage.verdict}{score}{best}{why}")
 
     def _agent_steps(self) -> int:
         """Return what all stages learned from: of those that others went on from, only what came after counts twice."""
@@ -279,7 +281,7 @@ class _Run:
             digest = self._artefact(now.best).save(self.run.policy_dir)
             reference = ArtefactReference(path=self.run.policy_dir.name, digest=digest, kind="best")
         assert now.status is not None
-        return AnnealSummaryDTO(
+        summary = AnnealSummaryDTO(
             strategy=context.strategy_name,
             duration_sec=context.clock.monotonic() - self.begin,
             artefact=reference,
@@ -292,3 +294,4 @@ class _Run:
             margin=None if now.clone is None else self.judge.margin(self._contender(now.clone)),
             agent_steps=self._agent_steps(),
         )
+        return recorded(context, self.run, summary)

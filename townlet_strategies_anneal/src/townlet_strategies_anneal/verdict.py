@@ -94,7 +94,7 @@ def _limit(name: str, rule: str, value: float, limit: float, *, is_least: bool) 
         rule=rule,
         verdict="PASS" if is_kept else "FAIL",
         reason=f"{value:.4g} nats in the last update",
-        value=value,
+        value=value if math.isfinite(value) else None,
         allowed=limit,
     )
 

@@ -167,6 +167,14 @@ def _best(data: dict[str, Any]) -> list[tuple[str, str]]:
     return [("best", text + ("; it is lost, and the policy is that of the last update" if is_lost else ""))]
 
 
+def _streak(data: dict[str, Any]) -> str:
+    """Return what the verdict of an anneal run did to the releases."""
+    if data["promotion_streak"] is None:
+        return f"not recorded: {data['promotion_note']}"
+    text = f"{data['promotion_streak']} in a row passed"
+    return f"{text}; 'townlet promote' can make one the champion" if data["promotion_ready"] else text
+
+
 def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> None:
     from townlet_core.orchestrator.training_capture import captures
     from townlet_core.runs.listing import summarise
@@ -185,6 +193,9 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
             text += f" (last {data['episodes']} episodes, {low:g} to {high:g})"
         lines.append(("return", text))
     lines += _best(data)
+    if "stages" in data:
+        lines.append(("status", f"{data['status']}: {data['reason']}"))
+        lines.append(("streak", _streak(data)))
     lines.append(("seconds", f"{result.duration_sec:.1f}"))
     lines += [("capture", str(path)) for path in captures(run.path)]
     if result.artefact is not None:
@@ -193,5 +204,9 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
         is_homeless = data.get("data_mode") == "replay" and not _trained_in(policy)
         if not (is_homeless or data.get("rollout_skipped")):  # what could not be run would not run there either
             lines.append(("next", _evaluation(run)))
+    if "stages" in data:
+        from townlet_core.cli.anneal_table import stage_lines
+
+        click.echo("\n".join([*stage_lines(data), ""]))
     for name, text in lines:
         click.echo(f"{name:<12} {text}")

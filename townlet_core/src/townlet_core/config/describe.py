@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -56,6 +56,13 @@ def knobs(model: type[BaseModel], prefix: str = "") -> Iterator[Knob]:
 def section_model(annotation: Any) -> type[BaseModel] | None:
     """Return the settings model that a field holds as a section, or None for a field that is a value."""
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def entry_model(annotation: Any) -> type[BaseModel] | None:
+    """Return the settings model of the entries of a list of sections, or None for anything else."""
+    if get_origin(annotation) is tuple:
+        return section_model(get_args(annotation)[0])
+    return next((model for part in get_args(annotation) if (model := entry_model(part)) is not None), None)
 
 
 def field_model(model: type[BaseModel], path: str) -> tuple[type[BaseModel], str] | None:

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from townlet_core.config.describe import allowed, knobs, section_model
+from townlet_core.config.describe import allowed, entry_model, knobs, section_model
 from townlet_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ class ConfigProblems(ConfigError):  # noqa: N818  (an error that is a list of th
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], *, path: str = "") -> list[Problem]:
-    """Return what a failed validation of `model` found, one problem per key."""
+    """Return what a failed validation of `model` found, one problem per key; of a list, what is wrong in it."""
     found: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
         problem = _problem(detail, model, path)
         found.setdefault(problem.path, problem)
-    return list(found.values())
+    return [one for path, one in found.items() if not any(other.startswith(f"{path}[") for other in found)]
 
 
 def origin_of(path: str, origins: Mapping[str, str]) -> str:
@@ -80,7 +80,7 @@ def origin_of(path: str, origins: Mapping[str, str]) -> str:
     while path:
         if path in origins:
             return origins[path]
-        path = path.rpartition(".")[0]
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
     return ""
 
 
@@ -111,22 +111,14 @@ def show(value: Any) -> str:
 
 
 def _problem(detail: Mapping[str, Any], model: type[BaseModel], prefix: str) -> Problem:
-    owner, names = model, []
-    for part in detail["loc"]:
-        names.append(str(part))
-        if part not in owner.model_fields:
-            break
-        below = section_model(owner.model_fields[str(part)].annotation)
-        if below is None:
-            break
-        owner = below
-    name = names[-1] if names else ""
-    path = ".".join(part for part in (prefix, *names) if part)
+    owner, name, path = _place(detail["loc"], model, prefix)
     kind, given = detail["type"], detail["input"]
     if kind == "extra_forbidden":
         if "." in name:
             return Problem(path, "there is no such key; sections are nested in a file, dots are for --set")
         return Problem(path, "there is no such key", unknown=True, hint=suggest(path, all_paths(model, prefix)))
+    if kind == "missing":
+        return Problem(path, f"is missing; must be {_allowed(owner, name)}")
     if kind == "refused":
         message = f"{detail['ctx']['reason']}; must be {_allowed(owner, name)}"
         return Problem(path + detail["ctx"]["inner"], message)
@@ -138,6 +130,26 @@ def _problem(detail: Mapping[str, Any], model: type[BaseModel], prefix: str) -> 
             else str(detail["ctx"]["error"]),
         )
     return Problem(path, f"{show(given)} given; must be {_allowed(owner, name)}")
+
+
+def _place(loc: Iterable[str | int], model: type[BaseModel], prefix: str) -> tuple[type[BaseModel], str, str]:
+    """Return the model and the field that are wrong, and the dotted path, which goes into lists of sections."""
+    owner, name, path = model, "", prefix
+    entry: type[BaseModel] | None = None
+    for part in loc:
+        if entry is not None:
+            if isinstance(part, int):
+                owner, name, path, entry = entry, "", f"{path}[{part}]", None
+            continue  # what is no number names one of the types that the list may be
+        name, path = str(part), f"{path}.{part}" if path else str(part)
+        if name not in owner.model_fields:
+            break
+        annotation = owner.model_fields[name].annotation
+        below, entry = section_model(annotation), entry_model(annotation)
+        if below is None and entry is None:
+            break
+        owner = below or owner
+    return owner, name, path
 
 
 def _allowed(owner: type[BaseModel], name: str) -> str:

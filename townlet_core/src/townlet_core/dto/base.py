@@ -44,8 +44,10 @@ CLOCK_FIELDS = frozenset(
 
 def without_clock(record: dict[str, Any]) -> dict[str, Any]:
     """Return `record` without its clock fields, at every depth."""
-    return {
-        name: without_clock(value) if isinstance(value, dict) else value
-        for name, value in record.items()
-        if name not in CLOCK_FIELDS
-    }
+    return {name: _without_clock(value) for name, value in record.items() if name not in CLOCK_FIELDS}
+
+
+def _without_clock(value: Any) -> Any:
+    if isinstance(value, dict):
+        return without_clock(value)
+    return [_without_clock(part) for part in value] if isinstance(value, list) else value

@@ -160,7 +160,7 @@ class TrainingOrchestrator:
                 run=session.run,
                 telemetry=telemetry,
                 trackers=trackers,
-                say=session.console.message,
+                say=context.say if context.config.tracking.progress == "off" else session.console.message,
                 stop=stop,
                 stages=stages,
                 resume=self._resume,

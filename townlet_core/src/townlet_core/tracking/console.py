@@ -112,10 +112,12 @@ class PlainConsole(SilentConsole):
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Write a line if it is time for one."""
+        if _is_told(record):
+            return
         now, share = self._clock(), _share(record)
         if self._shown_at is not None:
             seconds, before = self._shown_at
-            if now - seconds < _LINE_EVERY_SEC and share - before < _LINE_EVERY_SHARE:
+            if now - seconds < _LINE_EVERY_SEC and 0.0 <= share - before < _LINE_EVERY_SHARE:
                 self._pending = record
                 return
         self._shown_at, self._pending = (now, share), None
@@ -154,13 +156,15 @@ class RichConsole:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Redraw the line, if it is time for that."""
-        now = self._clock()
+        if _is_told(record):
+            return
+        now, total = self._clock(), _number(record, "total_steps")
         if self._task is None:
             self._bar.start()
-            self._task = self._bar.add_task("", total=_number(record, "total_steps"))
+            self._task = self._bar.add_task("", total=total)
             self._drawn_at = now - _REDRAW_EVERY_SEC
         steps = _number(record, "agent_steps") or 0.0
-        self._bar.update(self._task, completed=steps, description=describe_progress(record))
+        self._bar.update(self._task, total=total, completed=steps, description=describe_progress(record))
         if now - self._drawn_at >= _REDRAW_EVERY_SEC:
             self._bar.refresh()
             self._drawn_at = now
@@ -173,6 +177,11 @@ class RichConsole:
         """Leave the last state of the line standing."""
         if self._task is not None:
             self._bar.stop()
+
+
+def _is_told(record: Mapping[str, Any]) -> bool:
+    """Return whether a record is about a whole stage of a schedule, of which the strategy says what there is to say."""
+    return "verdict" in record
 
 
 def describe_progress(record: Mapping[str, Any]) -> str:

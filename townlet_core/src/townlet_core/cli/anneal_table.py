@@ -1,0 +1,49 @@
+"""What an anneal run did, as a table: a line for each baseline and each stage, and why a stage did not pass."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from townlet_core.cli.tables import short_number, table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_WIDTH = 80
+_MOST_LETTERS = 12
+_HEADER = ("STAGE", "CYCLE", "WEIGHT", "TRY", "SCORE", "95 % FROM", "TO", "EPISODES", "VERDICT")
+
+
+def stage_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the table.
+
+    Args:
+        summary: an `AnnealSummaryDTO` as JSON.
+    """
+    rows = [(one["name"], "", "", "", *_score(one["score"]), "") for one in summary["baselines"]]
+    rows += [_row(stage, is_best=stage["number"] == summary["best_stage"]) for stage in summary["stages"]]
+    lines = table(_HEADER, rows, right=_HEADER[1:-1], most=_MOST_LETTERS)
+    for stage in summary["stages"]:
+        if stage["verdict"] != "PASS":
+            text = f"stage {stage['number']}: {stage['reason']}"
+            lines += textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
+    return lines
+
+
+def _row(stage: Mapping[str, Any], *, is_best: bool) -> tuple[str, ...]:
+    attempt = f"{stage['attempt'] + 1}" + (f".{stage['repeat'] + 1}" if stage["repeat"] else "")
+    return (
+        f"{stage['number']} {stage['mode'].rpartition(':')[2]}",
+        str(stage["cycle"]),
+        f"{stage['bc_weight']:g}",
+        attempt,
+        *_score(stage["score"]),
+        stage["verdict"] + (" best" if is_best else ""),
+    )
+
+
+def _score(score: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if score is None:
+        return "-", "-", "-", "-"
+    return (*(short_number(score[name]) for name in ("mean", "low", "high")), str(score["num_episodes"]))

@@ -1,0 +1,51 @@
+"""What a run's verdict does to the streak of policies that passed."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import TYPE_CHECKING
+
+from townlet_core.checkpoint.atomic import write_file
+from townlet_core.dto.base import without_clock
+from townlet_core.errors import RunWarning, TownletError
+
+if TYPE_CHECKING:
+    from townlet_core.context import TrainingContext
+    from townlet_core.dto.anneal import AnnealSummaryDTO
+    from townlet_core.runs.layout import RunDirectory
+
+MOST_LETTERS = 1000
+
+
+def recorded(context: TrainingContext, run: RunDirectory, summary: AnnealSummaryDTO) -> AnnealSummaryDTO:
+    """Record the verdict of a run with the releases, and return the result with how things stand there.
+
+    A verdict is recorded once, however often a run is resumed. Where it cannot be recorded, the result says why, and
+    `townlet releases` is as it was.
+
+    Args:
+        context: of the run.
+        run: its directory, which has its policy.
+        summary: its result.
+    """
+    if summary.artefact is None:
+        return summary.model_copy(update={"promotion_note": "there is no policy"})
+    evidence = json.dumps(without_clock(summary.model_dump(mode="json"))).encode()
+    write_file(run.result_path, summary.model_dump_json(indent=2).encode() + b"\n", filesystem=run.filesystem)
+    try:
+        outcome = context.services.promotion.record_verdict(
+            run.path,
+            summary.status,
+            by=context.strategy_name,
+            reason=summary.reason[:MOST_LETTERS],
+            evidence_file=evidence,
+            encoders=context.resolver.encoder,
+        )
+    except TownletError as error:
+        warnings.warn(f"the verdict was not recorded with the releases: {error}", RunWarning, stacklevel=2)
+        return summary.model_copy(update={"promotion_note": str(error)})
+    event = outcome.event
+    assert event is not None
+    is_ready = event.streak >= (event.required_passes or 1)
+    return summary.model_copy(update={"promotion_streak": event.streak, "promotion_ready": is_ready})
