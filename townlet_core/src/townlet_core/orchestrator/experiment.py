@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.document import read_document
 from townlet_core.config.dump import config_digest, experiment
 from townlet_core.errors import ConfigError, MissingInputError
-from townlet_core.simulation.scenarios import load_scenario
+from townlet_core.services import suites
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,10 +23,7 @@ _ABSENT = object()
 
 def scenario_digest(config: SimulationConfig) -> str:
     """Return the SHA-256 of what the town's scenario says, wherever its file lies; empty in other environments."""
-    if config.environment.name != "town":
-        return ""
-    scenario = load_scenario(config.environment.scenario, day_ticks=config.environment.town.day_ticks)
-    return hashlib.sha256(scenario.model_dump_json().encode()).hexdigest()
+    return suites.scenario_digest(config.environment)
 
 
 def require_same_experiment(run: RunDirectory, record: RunRecord, config: SimulationConfig) -> None:

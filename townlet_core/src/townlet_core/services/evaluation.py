@@ -16,7 +16,7 @@ from townlet_core.services.statistics import estimate
 from townlet_core.services.suites import default_score, episode_seeds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Protocol
 
     from townlet_core.config.environment import EnvironmentConfig
@@ -78,8 +78,7 @@ class EvaluationService:
             raise UsageError("an evaluation needs at least one seed")
         begin = time.perf_counter()
         episodes: list[EpisodeResult] = []
-        for first in range(0, len(seeds), environment.num_worlds):
-            batch = seeds[first : first + environment.num_worlds]
+        for batch in _batches(seeds, environment.num_worlds):
             episodes += run_batch(policy, environment, batch, part=0, deterministic=deterministic, max_steps=max_steps)
             if on_progress is not None:
                 on_progress(len(episodes), len(seeds))
@@ -124,11 +123,11 @@ class EvaluationService:
             config = contender.view(part.environment)
             with closing(make_environment(config, num_worlds=min(len(part.seeds), num_worlds))) as environment:
                 policy = contender.policy(environment)
-                for first in range(0, len(part.seeds), environment.num_worlds):
+                for batch in _batches(part.seeds, environment.num_worlds):
                     episodes += run_batch(
                         policy,
                         environment,
-                        part.seeds[first : first + environment.num_worlds],
+                        batch,
                         part=number,
                         deterministic=contender.deterministic,
                         max_steps=max_steps,
@@ -149,6 +148,10 @@ class EvaluationService:
     def compare(self, result: EvaluationResultDTO, other: EvaluationResultDTO, *, margin: float = 0.0) -> ComparisonDTO:
         """Compare two evaluations of the same episodes; see `townlet_core.services.comparison.compare`."""
         return compare(result, other, margin=margin)
+
+
+def _batches(seeds: Sequence[int], num_worlds: int) -> Iterator[Sequence[int]]:
+    return (seeds[first : first + num_worlds] for first in range(0, len(seeds), num_worlds))
 
 
 def _result(

@@ -114,10 +114,18 @@ def load_suite(name: str) -> Suite:
     return Suite(name=config.name, score_name=score_name, parts=parts)
 
 
-def own_suite(environment: EnvironmentConfig, *, episodes: int, seed: int) -> Suite:
-    """Return the suite of one environment, under seeds that are drawn from `seed`."""
-    part = _part(environment, episode_seeds(seed, episodes))
+def own_suite(environment: EnvironmentConfig, *, episodes: int, seed: int, purpose: str = "evaluation") -> Suite:
+    """Return the suite of one environment, under seeds that are drawn from `seed`; see `episode_seeds`."""
+    part = _part(environment, episode_seeds(seed, episodes, purpose=purpose))
     return Suite(name=OWN, score_name=default_score([environment.name or ""]), parts=(part,))
+
+
+def scenario_digest(environment: EnvironmentConfig) -> str:
+    """Return the SHA-256 of what the town's scenario says, wherever its file lies; empty in other environments."""
+    if environment.name != "town":
+        return ""
+    scenario = load_scenario(environment.scenario, day_ticks=environment.town.day_ticks)
+    return hashlib.sha256(scenario.model_dump_json().encode()).hexdigest()
 
 
 def default_score(environments: Iterable[str]) -> ScoreName:
@@ -198,11 +206,7 @@ def _seeds(entry: SuiteEntry) -> Sequence[int]:
 
 
 def _part(environment: EnvironmentConfig, seeds: Sequence[int]) -> Part:
-    digest = ""
-    if environment.name == "town":
-        scenario = load_scenario(environment.scenario, day_ticks=environment.town.day_ticks)
-        digest = hashlib.sha256(scenario.model_dump_json().encode()).hexdigest()
-    return Part(environment=environment, scenario_digest=digest, seeds=tuple(seeds))
+    return Part(environment=environment, scenario_digest=scenario_digest(environment), seeds=tuple(seeds))
 
 
 def _score_of_all(parts: Sequence[Part], source: str) -> ScoreName:
