@@ -111,7 +111,5 @@ def best_policy(
 
 
 def _score(result: EvaluationResultDTO) -> float:
-    """Return what policies are compared by; in the town, lives are of different lengths."""
-    if result.environment == "town" and result.reward_mean is not None:
-        return result.reward_mean
-    return result.return_mean
+    """Return what policies are compared by, the same as in `townlet evaluate`."""
+    return result.reward_mean if result.score_name == "reward_mean" else result.return_mean
