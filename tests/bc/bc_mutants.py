@@ -86,8 +86,8 @@ MUTANTS = {
     ),
     "memory is shared by layers": Mutant(
         BACKPROPAGATION,
-        "hidden = self._array(stack, index,",
-        "hidden = self._array(stack, 0,",
+        'hidden = self.scratch.array(f"{stack} {index}",',
+        'hidden = self.scratch.array(f"{stack}",',
         "test_gradients.py::test_both_paths_agree_on_any_network_and_batch",
     ),
     "the decay goes through the moments": Mutant(

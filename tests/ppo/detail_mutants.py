@@ -190,8 +190,8 @@ DETAILS = {
     ),
     "the learning rate stays": Mutant(
         STRATEGY,
-        "settings.learning_rate * (1.0 - progress",
-        "settings.learning_rate * (1.0",
+        "settings.learning_rate * (left if",
+        "settings.learning_rate * (1.0 if",
         "test_core_details.py::test_detail_04_the_learning_rate_falls_linearly_to_its_last_step",
     ),
     "the target KL looks at all passes": Mutant(
