@@ -63,8 +63,11 @@ class ActionLog:
         self._used += 1
 
     def last(self, num_steps: int) -> Array | None:
-        """Return a copy of the last steps, (T, N, A) or (T, N, A, D); None where so many are not kept."""
-        if num_steps > self._used:
+        """Return a copy of the last steps, (T, N, A) or (T, N, A, D); None where so many are not kept.
+
+        There may be more by chance. They do not count: a log that was taken up again would have others.
+        """
+        if num_steps > self._most_rows // 2:
             return None
         return self._rows[self._used - num_steps : self._used].copy()
 
