@@ -1,4 +1,4 @@
-"""``townlet config``: write, show, describe and explain configurations."""
+"""``townlet config``: write, show, describe, explain and migrate configurations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from townlet_core.cli.config_migrate import migrate
 from townlet_core.cli.options import config_argument, config_options, load_from_options, strategy_settings
 from townlet_core.cli.state import CliState, pass_state
 from townlet_core.errors import ConfigError, PluginError, StorageError, UsageError, suggestion
@@ -23,6 +24,9 @@ _SUFFIXES = {".yaml", ".yml", ".json"}
 @click.group("config")
 def command() -> None:
     """Write, show and explain configurations."""
+
+
+command.add_command(migrate)
 
 
 @command.command("init")

@@ -38,8 +38,12 @@ class Document:
     lines: dict[str, int] = field(default_factory=dict)
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, *, max_expanded: int = 0) -> Document:
     """Read a YAML file, or a JSON file when its name ends in ``.json``.
+
+    Args:
+        path: the file.
+        max_expanded: values that YAML may have once aliases are written out; 0 allows no alias.
 
     Raises:
         MissingInputError: there is no such file.
@@ -62,9 +66,10 @@ def read_document(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from error
-    document = (
-        _parse_json(text, source=str(path)) if path.suffix.lower() == ".json" else parse_yaml(text, source=str(path))
-    )
+    if path.suffix.lower() == ".json":
+        document = _parse_json(text, source=str(path))
+    else:
+        document = parse_yaml(text, source=str(path), max_expanded=max_expanded)
     if document.values is None:
         return Document({}, {})
     if not isinstance(document.values, dict):

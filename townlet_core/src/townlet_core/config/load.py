@@ -90,7 +90,7 @@ def load_config(
     for key, value in (options or {}).items():
         if value is not None:
             _assign(values, origins, key, value, "option")
-    config = _checked(values, strategies or {}, problems)
+    config = checked(values, strategies or {}, problems)
     if config is None or problems:
         raise ConfigProblems(problems).located(origins, every_path(_selected_first(values, strategies or {})))
     named_by = origins.get("environment.name", "default")
@@ -111,10 +111,16 @@ def _selected_first(
     return dict(sorted(strategies.items(), key=lambda item: item[0] != selected))
 
 
-def _checked(
+def checked(
     values: Mapping[str, Any], strategies: Mapping[str, type[Settings]], problems: list[Problem]
 ) -> SimulationConfig | None:
-    """Return the configuration, or None; what is wrong with it or with a strategy's section is added to `problems`."""
+    """Return the configuration of raw sections, or None.
+
+    Args:
+        values: the sections.
+        strategies: settings models by strategy name; sections of these are checked too (and stay raw).
+        problems: what is wrong is added to these.
+    """
     config = None
     try:
         config = SimulationConfig.model_validate(values)

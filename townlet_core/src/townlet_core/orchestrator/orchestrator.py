@@ -189,6 +189,19 @@ class TrainingOrchestrator:
         """Train with PPO; `options` are its settings by field name."""
         return cast("PPOTrainingResultDTO", self.run("ppo", **options))
 
+    def run_rollout_ppo(self, **options: Any) -> PPOTrainingResultDTO:
+        """Train with PPO on what the policy does in the environment, whatever `data_mode` the configuration has.
+
+        Its dataset is read only where `demonstration_coef` holds on to demonstrations.
+
+        Args:
+            **options: other settings of PPO by field name.
+        """
+        settings = {**self.config.strategies.get("ppo", {}), **options}
+        if not settings.get("demonstration_coef"):
+            options.setdefault("dataset", None)
+        return self.run_ppo(**{**options, "data_mode": "rollout"})
+
     def run_anneal(self, **options: Any) -> AnnealSummaryDTO:
         """Train by a schedule of strategies; `options` are its settings by field name."""
         return cast("AnnealSummaryDTO", self.run("anneal", **options))

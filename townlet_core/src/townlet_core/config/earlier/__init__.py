@@ -1,0 +1,5 @@
+"""Configurations of the earlier simulator, turned into today's."""
+
+from townlet_core.config.earlier.migrate import Migration, Outcome, migrate
+
+__all__ = ["Migration", "Outcome", "migrate"]
