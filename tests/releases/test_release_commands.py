@@ -171,6 +171,8 @@ def _chain(node):
 
 def test_a_bundle_holds_the_exact_files_of_the_policy_and_of_its_run(home, townlet):
     townlet("promote", "runs/good", "--force", "--reason", "the first")
+    named = as_json(townlet, "releases", "record", "runs/good/policy", "--verdict", "HOLD", "--reason", "again")
+    assert named["event"]["run"] == "good"
     bundle, run = next((home / "releases" / "bundles").iterdir()), home / "runs" / "good"
     for name in POLICY_FILES:
         assert (bundle / name).read_bytes() == (run / "policy" / name).read_bytes()

@@ -142,5 +142,5 @@ def actor(by: str | None) -> str:
         return by
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in some containers
-        return f"user {os.getuid()}"
+    except (OSError, KeyError, ImportError):  # a user without a name, as in some containers
+        return "unknown"

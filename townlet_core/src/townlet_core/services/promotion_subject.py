@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from townlet_core.checkpoint.manifest import read_directory, read_file
 from townlet_core.errors import ArtefactError, DataError
-from townlet_core.policy.artefact import MAX_BYTES, artefact_path, load_artefact
+from townlet_core.policy.artefact import MAX_BYTES, POLICY_DIR, artefact_path, load_artefact
 from townlet_core.releases.bundle import ORIGIN_FILES, policy_digest
 from townlet_core.runs.layout import RECORD_NAME
 from townlet_core.runs.status import read_record
@@ -58,7 +58,7 @@ class PromotionSubject:
         files = read_directory(path, max_bytes=MAX_BYTES, error=ArtefactError)
         digest = policy_digest(files, where=path)
         run, name = path.parent, ""
-        if path != source and os.path.lexists(run / RECORD_NAME):
+        if path.name == POLICY_DIR and os.path.lexists(run / RECORD_NAME):
             name = read_record(run / RECORD_NAME).id
             for file, kept in ORIGIN_FILES.items():
                 if os.path.lexists(run / file):
