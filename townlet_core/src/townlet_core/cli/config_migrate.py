@@ -30,7 +30,7 @@ MOST_VALUES = 20_000
 """Values that an earlier configuration may have once its aliases are written out."""
 
 
-@click.command("migrate")
+@click.command("migrate", short_help="Turn a configuration of the earlier simulator into one of today's.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write today's form here.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
