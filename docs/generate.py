@@ -10,14 +10,18 @@ import click
 
 from townlet_core.cli.main import COMMANDS, townlet
 from townlet_core.cli.state import CliState
+from townlet_core.config.describe import allowed, entry_model
 from townlet_core.config.sections import every_knob, section_summaries
 from townlet_core.errors import EXIT_CODE_MEANINGS
 from townlet_core.replay.finding_codes import FINDING_CODES
+from townlet_strategies_anneal.settings import AnnealSettings
 from townlet_strategies_bc.settings import BCSettings
 from townlet_strategies_ppo.settings import PPOSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from pydantic import BaseModel
 
     from townlet_core.config.base import Settings
 
@@ -26,7 +30,7 @@ CONFIGURATION_PAGE = REFERENCE / "configuration.md"
 CLI_PAGE = REFERENCE / "cli.md"
 EXIT_CODES_PAGE = REFERENCE / "exit-codes.md"
 FINDINGS_PAGE = REFERENCE / "dataset-findings.md"
-STRATEGIES = {"bc": BCSettings, "ppo": PPOSettings}
+STRATEGIES = {"anneal": AnnealSettings, "bc": BCSettings, "ppo": PPOSettings}
 
 _HEAD = """# Configuration
 
@@ -49,9 +53,24 @@ def configuration_page(strategies: Mapping[str, type[Settings]]) -> str:
             section = above
             lines += ["", f"## `{section}`", "", summaries[section], ""]
             lines += ["| Key | Default | Allowed | Meaning [unit] |", "|---|---|---|---|"]
-        cells = [f"`{name}`", f"`{json.dumps(knob.default)}`", knob.allowed, knob.description]
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        lines.append(_row(name, f"`{json.dumps(knob.default)}`", knob.allowed, knob.description))
+    for strategy, model in strategies.items():
+        for name, field in model.model_fields.items():
+            if (entry := entry_model(field.annotation)) is not None:
+                lines += ["", f"## Entries of `strategies.{strategy}.{name}`", ""]
+                lines += ["| Key | Default | Allowed | Meaning [unit] |", "|---|---|---|---|", *_entry_rows(entry)]
     return "\n".join(lines) + "\n"
+
+
+def _entry_rows(entry: type[BaseModel]) -> Iterator[str]:
+    for name, field in entry.model_fields.items():
+        default = "none" if field.is_required() else f"`{json.dumps(field.get_default(call_default_factory=True))}`"
+        yield _row(name, default, allowed(entry, name), field.description or "")
+
+
+def _row(name: str, default: str, allowed: str, description: str) -> str:
+    cells = [f"`{name}`", default, allowed, description]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 _CLI_HEAD = """# The command line

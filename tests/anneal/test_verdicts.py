@@ -86,15 +86,15 @@ def test_a_guardrail_fails_by_its_interval_in_the_direction_that_is_worse(own, o
 
 
 def test_default_guardrails_hold_where_their_metric_is_measured():
-    metrics = {"faints": 0.0, "attendance": 1.0, "other": 2.0}
-    assert [one.metric for one in chosen_guardrails(AnnealSettings(), metrics)] == ["faints", "attendance"]
+    metrics = {"faint_events": 0.0, "attendance": 1.0, "other": 2.0}
+    assert [one.metric for one in chosen_guardrails(AnnealSettings(), metrics)] == ["faint_events", "attendance"]
     assert chosen_guardrails(AnnealSettings(guardrails="legacy"), metrics) == ()
 
 
 def test_a_guardrail_over_what_nobody_measures_is_an_error_that_lists_what_there_is():
-    settings = AnnealSettings(guardrails=[{"metric": "faint"}])
-    with pytest.raises(ConfigError, match=r"'faint'.*did you mean 'faints'.*attendance, faints"):
-        chosen_guardrails(settings, {"faints": 0.0, "attendance": 1.0})
+    settings = AnnealSettings(guardrails=[{"metric": "faint_event"}])
+    with pytest.raises(ConfigError, match=r"'faint_event'.*did you mean 'faint_events'.*attendance, faint_events"):
+        chosen_guardrails(settings, {"faint_events": 0.0, "attendance": 1.0})
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """No dead knobs: real runs, through the public API, read every field of every settings model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from annealing import CLONE, anneal, balanced_poles, ppo
 from gymnasium import spaces
 from pydantic import BaseModel
 
@@ -12,8 +14,10 @@ from townlet_core.config.describe import section_model
 from townlet_core.config.load import load_config
 from townlet_core.config.root import SimulationConfig
 from townlet_core.environments.build import make_environment
+from townlet_core.plugins.registry import Registry
 from townlet_core.replay.trajectory import Trajectory
 from townlet_core.replay.writer import DatasetWriter
+from townlet_core.services.promotion import PromotionService
 from townlet_core.services.rollout import Rollout
 from townlet_core.services.scripts import make_script
 
@@ -129,10 +133,33 @@ def learn_from_recordings(dataset, path):
     TrainingOrchestrator(load_config(None, sets=SHORT, options=options).config).run()
 
 
+def anneal_something(path):
+    """Three short schedules: with every rule, with the flags of the earlier format, with a guardrail in the town."""
+    rules = {"min_gain": 1e9, "entropy_floor": -1e6, "kl_cap": 1e6, "hold_repeats": 1}
+    schedule = [{**CLONE, "options": {"value_coef": 0.1}}, ppo(1, 1, 0.5)]
+    dataset = balanced_poles(path / "poles")
+    anneal(path / "rules", schedule, dataset=dataset, **rules)
+    flags = {"guardrails": "legacy", "entropy_floor": 1e6, "retries": 1}
+    anneal(path / "flags", schedule, dataset=dataset, **flags)
+    town = {"environment.name": "town", "environment.max_episode_steps": 10}
+    anneal(path / "town", [ppo(0, 1)], guardrails=[{"metric": "faint_events", "confirm": False}], **town)
+
+
+def compare_for_a_promotion(run):
+    """A verdict on a run, from a few episodes beside chance."""
+    from townlet_core.orchestrator.promotion import champion_comparison
+
+    service = PromotionService.from_config(load_config(None, sets=["promotion.episodes=2"]).config)
+    service = replace(service, releases_dir=run.parent / "releases")
+    evidence, _ = champion_comparison(service, run, registry=Registry.discover({}))
+    assert service.record_verdict(run, evidence.verdict, by="test", evidence=evidence).done
+
+
 @pytest.mark.timeout(240)
 def test_real_runs_read_every_field(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason="PPO trains with torch")
     from townlet_core.orchestrator import TrainingOrchestrator
+    from townlet_strategies_anneal.settings import AnnealSettings, Guardrail, ScheduleEntry
     from townlet_strategies_bc.settings import BCSettings
     from townlet_strategies_ppo.settings import PPOSettings
 
@@ -144,5 +171,9 @@ def test_real_runs_read_every_field(monkeypatch, tmp_path):
     clone_something(tmp_path)
     (capture,) = (tmp_path / "continuous").glob("*/capture")
     learn_from_recordings(capture, tmp_path / "replay")
+    anneal_something(tmp_path / "anneal")
+    (run,) = (tmp_path / "sync").iterdir()
+    compare_for_a_promotion(run)
     live_a_scripted_day()
-    assert reads.unread(SimulationConfig, BCSettings, PPOSettings) == []
+    models = (SimulationConfig, BCSettings, PPOSettings, AnnealSettings, ScheduleEntry, Guardrail)
+    assert reads.unread(*models) == []

@@ -53,7 +53,7 @@ def test_each_is_typed_licensed_and_described(folder):
 
 def test_only_distributions_that_work_offer_something():
     offering = {folder for folder in FOLDERS if project(folder).get("entry-points")}
-    assert offering == {"townlet_strategies_bc", "townlet_strategies_ppo"}
+    assert offering == {"townlet_strategies_anneal", "townlet_strategies_bc", "townlet_strategies_ppo"}
 
 
 def test_core_requires_no_torch_and_its_strategies_that_learn_do():

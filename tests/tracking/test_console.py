@@ -187,3 +187,16 @@ def test_a_stream_that_fails_silences_the_console_and_nothing_else(mode):
         console.message("something")
     console.close()
     assert stream.writes == 2
+
+
+def test_a_stage_of_a_schedule_is_no_progress_and_the_next_one_begins_anew():
+    stream, now = io.StringIO(), [0.0]
+    console = PlainConsole(stream, clock=lambda: now[0])
+    console.log(record(100_000))
+    console.log({"verdict": "PASS", "agent_steps": 7})
+    console.log(record(1_000))
+    console.log(record(2_000))
+    console.message("stage 2: PASS")
+    console.close()
+    begins = [line.partition(" ")[0] for line in stream.getvalue().splitlines()]
+    assert begins == ["100,000/100,000", "1,000/100,000", "2,000/100,000", "stage"]

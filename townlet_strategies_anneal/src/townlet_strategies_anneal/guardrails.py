@@ -95,4 +95,4 @@ def _judge(
         return "HOLD", f"{difference.num_episodes} episodes have it, and it takes {MIN_EPISODES} to tell"
     if high <= allowed:
         return "PASS", text
-    return ("FAIL", text) if low > allowed else ("HOLD", f"{text}: cannot tell")
+    return ("FAIL", text) if low > allowed else ("HOLD", f"{text}, and {allowed:.4g} is allowed: cannot tell")

@@ -36,7 +36,7 @@ class ScheduleEntry(Settings):
 class Guardrail(Settings):
     """One entry of `strategies.anneal.guardrails`: a metric that must not become worse."""
 
-    metric: str = Field(min_length=1, max_length=256, description="A metric of evaluations, such as faints.")
+    metric: str = Field(min_length=1, max_length=256, description="A metric of evaluations, such as faint_events.")
     direction: Literal["higher", "lower"] = Field(default="higher", description="Which way is worse.")
     tolerance: float = Field(
         default=0.15, ge=0, le=1e6, description="How much worse is allowed, as a share of the baseline's mean. [1]"
@@ -60,7 +60,7 @@ DEFAULT_SCHEDULE = (
     ScheduleEntry(cycle=3, mode="ppo", epochs=40, bc_weight=0.0),
 )
 DEFAULT_GUARDRAILS = (
-    Guardrail(metric="faints", slack=0.5),
+    Guardrail(metric="faint_events", slack=0.5),
     Guardrail(metric="attendance", direction="lower", slack=0.02),
     Guardrail(metric="queue_conflict_events", slack=1.0),
     Guardrail(metric="queue_conflict_intensity_sum", slack=0.5),
@@ -71,7 +71,10 @@ class AnnealSettings(Settings):
     """The section `strategies.anneal`."""
 
     schedule: tuple[ScheduleEntry, ...] = Field(
-        default=DEFAULT_SCHEDULE, min_length=1, max_length=1_000, description="The stages."
+        default=DEFAULT_SCHEDULE,
+        min_length=1,
+        max_length=1_000,
+        description="The stages: entries of cycle, mode, epochs, bc_weight and options.",
     )
     accuracy_threshold: float = Field(
         default=0.9, ge=0, le=1, description="Held-out accuracy that the gate of a cloning stage asks for. [1]"
@@ -111,7 +114,7 @@ class AnnealSettings(Settings):
         description="How much worse than the clone still counts as not worse; null = margin_share. [score]",
     )
     margin_share: float = Field(
-        default=0.05,
+        default=0.1,
         ge=0,
         le=1,
         description="The same as a share of the way from random to the clone, or of the clone's score where random "
@@ -125,7 +128,8 @@ class AnnealSettings(Settings):
     )
     guardrails: Literal["default", "legacy"] | tuple[Guardrail, ...] = Field(
         default="default",
-        description="What else must not become worse than with the clone: a list; default (faints, attendance, queue "
+        description="What else must not become worse than with the clone: a list of metric, direction, tolerance, slack and "
+        "confirm; default (faints, attendance, queue "
         "conflicts and their intensity); or legacy: the three flags of the earlier format decide alone.",
     )
     loss_tolerance: float = Field(

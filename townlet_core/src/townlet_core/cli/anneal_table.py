@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _WIDTH = 80
-_MOST_LETTERS = 12
-_HEADER = ("STAGE", "CYCLE", "WEIGHT", "TRY", "SCORE", "95 % FROM", "TO", "EPISODES", "VERDICT")
+_MOST_LETTERS = 10
+_HEADER = ("STAGE", "CYCLE", "WEIGHT", "TRY", "SCORE", "95 % FROM", "TO", "SEEDS", "VERDICT")
 
 
 def stage_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ SEVERITY: dict[Verdict, int] = {"PASS": 0, "HOLD": 1, "FAIL": 2}
 class AnnealCheck(ResultBase):
     """One rule, applied to a stage: its numbers, and what follows from them."""
 
-    name: str = Field(description="What is checked, such as `score beside the clone` or `faints`.")
+    name: str = Field(description="What is checked, such as `score beside the clone` or `faint_events`.")
     rule: str = Field(description="The rule, in words.")
     verdict: Verdict = Field(description="PASS, HOLD (cannot tell) or FAIL.")
     reason: str = Field(description="The numbers that decided, in words.")

@@ -123,11 +123,16 @@ class PlainConsole(SilentConsole):
         self._shown_at, self._pending = (now, share), None
         self.message(describe_progress(record))
 
+    def message(self, text: str) -> None:
+        """Write one line, after the last record, if that was left out."""
+        self.close()
+        super().message(text)
+
     def close(self) -> None:
         """Write the last record, if it was left out."""
         pending, self._pending = self._pending, None
         if pending is not None:
-            self.message(describe_progress(pending))
+            super().message(describe_progress(pending))
 
 
 class RichConsole:
