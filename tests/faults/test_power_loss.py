@@ -167,7 +167,7 @@ def wrong_best(path, *, last):
 def test_every_power_loss_leaves_the_best_checkpoint_that_the_newest_one_names(recorder, tmp_path, keep_last):
     store, start = CheckpointStore(recorder.root / "checkpoints", keep_last=keep_last, filesystem=recorder), 0
     for step, best in ((1, 1), (2, 1), (3, 1), (4, 4), (5, 4)):
-        store.save(step, {"best": b"%d" % best}, keep=best)
+        store.save(step, {"best": b"%d" % best}, keep={best})
         start = start or len(recorder.calls)
     assert list(problems_of(recorder.calls, start, wrong_best, tmp_path)) == []
     assert store.steps() == [4, 5]

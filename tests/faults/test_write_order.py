@@ -72,7 +72,7 @@ BEST_AFTER = {1: 1, 2: 1, 3: 1, 4: 4, 5: 4, 6: 4}
 
 
 def saved(store, step):
-    store.save(step, {"best": b"%d" % BEST_AFTER[step], "weights": b"%d" % step}, keep=BEST_AFTER[step])
+    store.save(step, {"best": b"%d" % BEST_AFTER[step], "weights": b"%d" % step}, keep={BEST_AFTER[step]})
 
 
 def test_the_best_checkpoint_is_kept_beside_the_newest_ones_until_there_is_a_better_one(recorder):

@@ -15,7 +15,7 @@ from training import Records, context_for
 
 from townlet_core.checkpoint.store import CheckpointStore
 from townlet_core.dto.ppo import EvaluationFields
-from townlet_core.errors import ConfigError, RunWarning
+from townlet_core.errors import ConfigError, EnvironmentFault, RunWarning
 from townlet_core.policy.artefact import PolicyArtefact, load_artefact
 from townlet_core.policy.encoder import built_in_encoder
 from townlet_core.policy.spec import PolicySpec
@@ -182,3 +182,40 @@ def test_a_run_that_keeps_nothing_is_evaluated_too() -> None:
     context = replace(scored(None, 2.0, 1.0), run=None)
     result = PPOStrategy().run(context)
     assert (result.best_update, result.artefact) == (1, None)
+
+
+class Endless(Scores):
+    """Its second evaluation does not end."""
+
+    def evaluate(self, policy: Any, environment: Any, seeds: Any, **options: Any) -> EvaluationResultDTO:
+        if len(self.asked) == 1:
+            self.asked.append((list(seeds), options))
+            raise EnvironmentFault("seed 7 has not ended after 100,000 steps; set environment.max_episode_steps")
+        return super().evaluate(policy, environment, seeds, **options)
+
+
+def test_an_evaluation_that_fails_is_told_of_and_the_run_goes_on(tmp_path) -> None:
+    made = scored(tmp_path / "run", 1.0, 5.0, 0.5)
+    made = replace(made, services=replace(made.services, evaluation=Endless(1.0, 0.5)))
+    with pytest.warns(RunWarning, match="evaluation after update 2 failed: seed 7 .*max_episode_steps"):
+        result = PPOStrategy().run(made)
+    assert isinstance(made.trackers, Records)
+    assert [record["best_update"] for record in made.trackers] == [1, 1, 1]
+    assert [record["evaluation_return_mean"] for record in made.trackers] == [1.0, None, 0.5]
+    assert result.artefact is not None
+    assert result.artefact.kind == "best"
+
+
+def test_each_checkpoint_that_is_kept_has_its_best_beside_it(tmp_path) -> None:
+    made = scored(tmp_path / "run", 5.0, 1.0, 1.0, 6.0, 1.0, 1.0, checkpoint_every=1, keep_checkpoints=2)
+    assert made.run is not None
+    kept: list[list[int]] = []
+
+    class Watching(Records):
+        def log(self, record: dict[str, Any]) -> None:
+            kept.append(made.run.checkpoints().steps())
+            super().log(record)
+
+    PPOStrategy().run(replace(made, trackers=Watching()))
+    kept.append(made.run.checkpoints().steps())
+    assert kept[1:] == [[0, 1], [1, 2], [1, 2, 3], [1, 3, 4], [4, 5], [4, 5, 6]]

@@ -182,3 +182,15 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tmp_path, begun, shown,
         PPOStrategy().run(replace(made, stop=StopAfter(made.trackers, after)))
     PPOStrategy().run(replace(made, resume=True, initial_policy=None))
     assert outcome(made) == outcome(whole)
+
+
+def test_a_stage_that_goes_on_warms_its_critic_and_moves_nothing_else(tmp_path, begun) -> None:
+    earlier = replace(context(tmp_path / "earlier", updates=3, **SHARED), initial_policy=begun)
+    PPOStrategy().run(earlier)
+    assert earlier.run is not None
+    before, newest = load_artefact(earlier.run.policy_dir), earlier.run.checkpoints().load_newest()
+    assert newest is not None
+    later = context(tmp_path / "later", updates=5, critic_warmup_updates=9, critic_warmup_variance=1.0, **SHARED)
+    PPOStrategy().run(replace(later, continuation=newest.files))
+    assert later.run is not None
+    assert differing(before, load_artefact(later.run.policy_dir)) == {"critic"}

@@ -6,7 +6,14 @@ import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from townlet_core.errors import ArtefactError, CheckpointError, ConfigError, MissingInputError, RunWarning
+from townlet_core.errors import (
+    ArtefactError,
+    CheckpointError,
+    ConfigError,
+    EnvironmentFault,
+    MissingInputError,
+    RunWarning,
+)
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.services.evaluation import episode_seeds
 
@@ -57,15 +64,21 @@ class Evaluations:
             before: that of the update before it, with the best until then.
             policy: returns the policy as it is now.
             is_last: whether no update follows.
+
+        Where the evaluation fails, such as with an episode that does not end, there is a warning, and the best stays.
         """
         fields = {name: None if before is None else getattr(before, name) for name in ("best_update", "best_score")}
         if self._every == 0 or not (is_last or record.epoch % self._every == 0):
             return record.model_copy(update=fields)
         context = self._context
-        with closing(self._environment()) as environment:
-            result = context.services.evaluation.evaluate(
-                policy().policy(encoders=context.resolver.encoder), environment, self._seeds, deterministic=False
-            )
+        try:
+            with closing(self._environment()) as environment:
+                result = context.services.evaluation.evaluate(
+                    policy().policy(encoders=context.resolver.encoder), environment, self._seeds, deterministic=False
+                )
+        except EnvironmentFault as error:  # what is learned does not depend on it
+            warnings.warn(f"the evaluation after update {record.epoch} failed: {error}", RunWarning, stacklevel=2)
+            return record.model_copy(update=fields)
         score = _score(result)
         if fields["best_score"] is None or score >= fields["best_score"]:
             fields = {"best_update": record.epoch, "best_score": score}

@@ -130,6 +130,7 @@ def make_reference(
             flat, normalizer = arrays["parameters"], {name: moments_of(arrays, f"normalizer.{name}") for name in names}
             if flat.shape != (network.layout.size,) or flat.dtype != np.float32:
                 raise ValueError(f"its {flat.size} numbers are not the {network.layout.size} of this network")
+            flat = network.layout.flatten(network.layout.views(flat))  # in memory that begins where it should
         except Exception as error:
             raise CheckpointError(f"{where}: {REFERENCE_FILE} does not belong to this run: {error}") from error
     elif settings.reference_kl_coef == 0:

@@ -77,6 +77,7 @@ class _Run:
         keep = context.config.training.keep_checkpoints
         self.checkpoints = None if context.run is None else context.run.checkpoints(keep)
         self.loaded = self._newest_checkpoint() if context.resume else None
+        self.bests: dict[int, int | None] = {}  # of each checkpoint that is kept, which one it names as the best
         if self.loaded is not None:
             experience.require_same(self.loaded.files, where=str(self.loaded.path))
         spec = chosen_spec(
@@ -142,9 +143,10 @@ class _Run:
                 if context.trackers is not None:
                     context.trackers.log(flatten_record(self.record))
                 is_due = state.update % context.config.training.checkpoint_every == 0
-                if done or is_due or context.stop.requested or self.record.best_update == state.update:
+                is_stopping = context.stop.requested  # asked once: a signal may come between the two lines below
+                if done or is_due or is_stopping or self.record.best_update == state.update:
                     self._save()
-                if context.stop.requested and not done:
+                if is_stopping and not done:
                     raise RunInterrupted(f"stopped after update {state.update}, {state.agent_steps:,} agent-steps")
         assert self.record is not None
         return self._result(self.record)
@@ -179,13 +181,14 @@ class _Run:
         if RECORD_FILE in files:  # a checkpoint that was saved before the first update has none
             try:
                 self.record = PPOTelemetry.model_validate_json(files[RECORD_FILE])
+                self.bests = {self.record.epoch: self.record.best_update}
             except ValueError as error:
                 raise CheckpointError(f"{where} has no readable {RECORD_FILE}: {error}") from error
 
     def _continue(self, files: Mapping[str, bytes]) -> None:
         """Go on from an earlier stage: all of its state, but the weights of `initial_policy` where one is given."""
         self._restore(files, where=EARLIER_STAGE)
-        self.record = None
+        self.record, self.bests = None, {}
         state = self.learner.state
         if state.attempt != self.context.attempt:  # what is tried again is tried in new episodes
             state.attempt, state.rollouts = self.context.attempt, 0
@@ -367,8 +370,11 @@ class _Run:
             files |= {} if source is None else source.files()
         if self.record is not None:
             files[RECORD_FILE] = self.record.model_dump_json(indent=1).encode()
-        best = None if self.record is None else self.record.best_update
-        self.checkpoints.save(self.learner.state.update, files, keep=best)
+        step = self.learner.state.update
+        self.bests[step] = None if self.record is None else self.record.best_update
+        kept = sorted(self.bests)[-self.context.config.training.keep_checkpoints :]
+        self.bests = {saved: self.bests[saved] for saved in kept}
+        self.checkpoints.save(step, files, keep={best for best in self.bests.values() if best is not None})
 
     def _newest_checkpoint(self) -> LoadedCheckpoint | None:
         loaded = None if self.checkpoints is None else self.checkpoints.load_newest()

@@ -127,7 +127,7 @@ def update(
         settings.value_coef,
         rates.reference_kl_coef,
     )
-    scale = _scale(optimizer, critic, rates.actor_share) if 0 < rates.actor_share < 1 else None
+    scale = _scale(optimizer, critic, rates.actor_share) if rates.actor_share < 1 else None
     is_host = isinstance(optimizer, NumpyAdam)
     clip: Callable[[Any, float | None], Any] = clip_norm if is_host else clip_global_norm
     rows: list[Any] = []

@@ -16,7 +16,7 @@ from townlet_core.checkpoint.manifest import DEFAULT_MAX_BYTES, PREVIOUS_SUFFIX,
 from townlet_core.errors import CheckpointError, MissingInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 POINTER_NAME = "newest"
@@ -63,7 +63,7 @@ class CheckpointStore:
         self._opened = False
         self._damaged: set[int] = set()
 
-    def save(self, step: int, files: Mapping[str, bytes], *, keep: int | None = None) -> Path:
+    def save(self, step: int, files: Mapping[str, bytes], *, keep: Collection[int] = ()) -> Path:
         """Write a checkpoint, point to it, and only then delete what is no longer kept, the newest of that last.
 
         Checkpoints of a higher step belong to a future that this run has left, and go too.
@@ -71,7 +71,7 @@ class CheckpointStore:
         Args:
             step: number of the checkpoint, 0 to 10**12 - 1; an existing one is replaced.
             files: plain name -> contents.
-            keep: step of a checkpoint, such as the best, that is kept as well, however old it is.
+            keep: steps of checkpoints, such as the best, that are kept as well, however old they are.
 
         Returns:
             The directory of the checkpoint, which is on the device.
@@ -151,12 +151,12 @@ class CheckpointStore:
         clean_leftovers(self.root, filesystem=self._filesystem)
         self._opened = True
 
-    def _superseded(self, step: int, keep: int | None) -> list[int]:
+    def _superseded(self, step: int, keep: Collection[int]) -> list[int]:
         """Return the steps to delete after `step` was saved: future and damaged ones first, then from the oldest on."""
         steps = self.steps()
         unusable = [other for other in steps if other > step or other in self._damaged]
         usable = [other for other in steps if other not in unusable]
-        return unusable + [other for other in usable[: -self.keep_last] if other != keep]
+        return unusable + [other for other in usable[: -self.keep_last] if other not in keep]
 
     def _pointed_step(self) -> int | None:
         try:
