@@ -128,9 +128,9 @@ class AnnealSettings(Settings):
     )
     guardrails: Literal["default", "legacy"] | tuple[Guardrail, ...] = Field(
         default="default",
-        description="What else must not become worse than with the clone: a list of metric, direction, tolerance, slack and "
-        "confirm; default (faints, attendance, queue "
-        "conflicts and their intensity); or legacy: the three flags of the earlier format decide alone.",
+        description="What else must not become worse than with the clone: a list of metric, direction, tolerance, "
+        "slack and confirm; default (faints, attendance, queue conflicts and their intensity); or legacy: the three "
+        "flags of the earlier format decide alone.",
     )
     loss_tolerance: float = Field(
         default=0.10, ge=0, le=1e6, description="Relative change of loss_total from which its flag is raised. [1]"

@@ -28,9 +28,9 @@ class TrainingConfig(Settings):
         default=None,
         ge=1,
         le=1024,
-        description="Threads to learn with; null = chosen once per run by the size of what is multiplied, and recorded: "
-        "one where products are small. Networks that are differentiated in closed form have the same bytes with any "
-        "number; with others, bytes depend on it. [threads]",
+        description="Threads to learn with; null = chosen once per run by the size of what is multiplied, and "
+        "recorded: one where products are small. Networks that are differentiated in closed form have the same bytes "
+        "with any number; with others, bytes depend on it. [threads]",
     )
     runs_dir: Path = Field(default=Path("runs"), description="Directory in which a new run's directory is made.")
     checkpoint_every: int = Field(
