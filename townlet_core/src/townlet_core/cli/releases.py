@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from townlet_core.dto.promotion import PromotionStatus, ReleaseEvent, StoreFinding, Verdict
+    from townlet_core.dto.comparison import Verdict
+    from townlet_core.dto.promotion import PromotionStatus, ReleaseEvent, StoreFinding
     from townlet_core.releases.log import History
 
 _ALIASES = ("champion", "candidate", "previous")
@@ -65,7 +66,7 @@ def show_command(release: str, releases_dir: Path | None, *, as_json: bool) -> N
     facts = {
         "release": digest,
         "aliases": _aliases(history, digest),
-        "run": next((event.run for event in events if event.release == digest and event.run), ""),
+        "run": history.run_of(digest),
         "path": str(store.bundle_path(digest)),
     }
     if as_json:
@@ -221,11 +222,10 @@ def _event_lines(events: tuple[ReleaseEvent, ...] | list[ReleaseEvent]) -> list[
 
 def _row(history: History, release: str) -> dict[str, Any]:
     own = [event for event in history.events if event.release == release]
-    run = next((event.run for event in own if event.run), "")
     return {
         "release": release,
         "aliases": _aliases(history, release),
-        "run": run,
+        "run": history.run_of(release),
         "event": own[-1].event,
         "time": own[-1].time,
     }

@@ -5,6 +5,7 @@ from townlet_core.dto.base import ArtefactReference, ResultBase, TrainingResultB
 from townlet_core.dto.bc import ActionMetrics, BCTelemetry, BCTrainingResultDTO
 from townlet_core.dto.evaluation import EpisodeResult, EvaluationResultDTO
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO
+from townlet_core.dto.promotion import PromotionEvidence, PromotionOutcome, PromotionStatus, ReleaseEvent
 
 __all__ = [
     "ActionMetrics",
@@ -17,6 +18,10 @@ __all__ = [
     "EvaluationResultDTO",
     "PPOTelemetry",
     "PPOTrainingResultDTO",
+    "PromotionEvidence",
+    "PromotionOutcome",
+    "PromotionStatus",
+    "ReleaseEvent",
     "ResultBase",
     "TrainingResultBase",
 ]

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from townlet_core.dto.base import ResultBase
+from townlet_core.dto.comparison import Verdict
 
-Verdict = Literal["PASS", "HOLD", "FAIL"]
 Phase = Literal["monitoring", "ready", "promoted"]
 EventName = Literal["verdict", "candidate", "promoted", "rollback", "policy_swap"]
 

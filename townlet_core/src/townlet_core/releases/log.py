@@ -62,6 +62,10 @@ class History:
         """Return the SHA-256 of the manifest of a release's bundle; empty if no event is about that release."""
         return next((event.manifest for event in self.events if event.release == release), "")
 
+    def run_of(self, release: str) -> str:
+        """Return the name of the run that a release came from; empty if nobody said."""
+        return next((event.run for event in self.events if event.release == release and event.run), "")
+
 
 def read_log(path: Path, *, acknowledged: int) -> History:
     """Return what the log at `path` says; an empty history if there is none.

@@ -24,7 +24,8 @@ from townlet_core.services.promotion_subject import PromotionSubject
 
 if TYPE_CHECKING:
     from townlet_core.config.root import SimulationConfig
-    from townlet_core.dto.promotion import PromotionEvidence, PromotionStatus, ReleaseEvent, Verdict
+    from townlet_core.dto.comparison import Verdict
+    from townlet_core.dto.promotion import PromotionEvidence, PromotionStatus, ReleaseEvent
     from townlet_core.releases.log import History
     from townlet_core.releases.state import ReleaseState
     from townlet_core.runs.status import Clock
@@ -171,8 +172,7 @@ class PromotionService:
         store, subject = self.store, PromotionSubject.read(source, encoders=encoders)
         history = store.history(expected_head=expected_head)
         reasons = self._obstacles(history.state, subject.digest)
-        unproven = "there is no comparison" if evidence is None else unfit(evidence, subject.digest, history.state)
-        reasons += [unproven] if unproven else []
+        reasons += self._doubts(history.state, subject.digest, evidence)
         if reasons:
             return PromotionOutcome(done=False, reasons=tuple(reasons))
         with store.writing(expected_head=history.head) as writer:
@@ -180,7 +180,7 @@ class PromotionService:
                 event="promoted",
                 by=by,
                 reason=reason,
-                run=subject.run or _run_of(history, subject.digest),
+                run=subject.run or history.run_of(subject.digest),
                 policy=subject.digest,
                 previous_release=history.state.champion,
                 required_passes=self.settings.required_passes,
@@ -204,6 +204,16 @@ class PromotionService:
         if digest not in state.passed:
             reasons.append(f"{digest[:12]} is not one of those that passed in a row")
         return reasons
+
+    def _doubts(self, state: ReleaseState, digest: str, evidence: PromotionEvidence | None) -> list[str]:
+        if evidence is None:
+            return ["there is no comparison with the champion"]
+        doubts = [unfit(evidence, digest, state)]
+        if evidence.margin > self.settings.margin:
+            doubts.append(
+                f"it was compared with a margin of {evidence.margin:g}, and {self.settings.margin:g} is allowed"
+            )
+        return [doubt for doubt in doubts if doubt]
 
     def rollback(
         self, to: str | None = None, *, by: str, reason: str = "", expected_head: str | None = None
@@ -240,7 +250,7 @@ class PromotionService:
                 event="rollback",
                 by=by,
                 reason=reason,
-                run=_run_of(history, target),
+                run=history.run_of(target),
                 policy=target,
                 previous_release=state.champion,
                 **writer.known_bundle(target),
@@ -273,7 +283,7 @@ class PromotionService:
                 event="policy_swap",
                 by=by,
                 reason=reason,
-                run=subject.run or _run_of(history, subject.digest),
+                run=subject.run or history.run_of(subject.digest),
                 policy=subject.digest,
                 previous_release=history.state.champion,
                 evidence=evidence,
@@ -293,7 +303,3 @@ def _known_verdict(history: History, wanted: tuple[str, str, Verdict, str]) -> R
         if verdict == "PASS" and event.release == digest and digest in history.state.passed:
             return event
     return None
-
-
-def _run_of(history: History, release: str) -> str:
-    return next((event.run for event in history.events if event.release == release and event.run), "")
