@@ -12,11 +12,12 @@ from townlet_core.config.load import load_config
 from townlet_core.config.root import SimulationConfig
 from townlet_core.config.sections import every_knob, json_schema
 from townlet_core.config.starter import starter
+from townlet_strategies_anneal.settings import AnnealSettings
 from townlet_strategies_bc.settings import BCSettings
 from townlet_strategies_ppo.settings import PPOSettings
 
 PPO = {"ppo": PPOSettings}
-INSTALLED = {"bc": BCSettings, "ppo": PPOSettings}
+INSTALLED = {"anneal": AnnealSettings, "bc": BCSettings, "ppo": PPOSettings}
 
 
 def test_the_starter_loads_to_the_defaults_and_names_every_field(write, strategies):
@@ -71,7 +72,8 @@ def test_show_of_the_starter_is_show_of_nothing_and_feeds_itself(townlet, tmp_pa
     shown = townlet("config", "show", "mine.yaml").stdout
     of_nothing = yaml.safe_load(townlet("config", "show").stdout)
     of_starter = yaml.safe_load(shown)
-    assert of_starter["strategies"].pop("bc") == BCSettings().model_dump(mode="json")  # nothing has what is selected
+    for name, model in (("anneal", AnnealSettings), ("bc", BCSettings)):  # nothing has what is selected
+        assert of_starter["strategies"].pop(name) == model().model_dump(mode="json")
     assert of_starter == of_nothing
     (tmp_path / "shown.yaml").write_text(shown)
     assert townlet("config", "show", "shown.yaml").stdout == shown
