@@ -1,11 +1,15 @@
 """What becomes of each key of an earlier configuration."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from townlet_core.config.document import parse_yaml
+from townlet_core.config.document import Document, parse_yaml
+from townlet_core.config.dump import to_yaml
 from townlet_core.config.earlier import migrate
 from townlet_core.config.earlier.migrate import RULES
-from townlet_core.config.load import load_config
+from townlet_core.config.load import checked, load_config
+from townlet_core.config.root import SimulationConfig
 from townlet_core.config.sections import every_path
 from townlet_core.errors import ConfigError
 from townlet_strategies_anneal.settings import AnnealSettings
@@ -130,8 +134,6 @@ def test_the_social_stages_are_the_towns_and_an_override_stands_above_all_others
 
 
 def load_from(migration):
-    from townlet_core.config.root import SimulationConfig
-
     return SimulationConfig.model_validate(migration.values)
 
 
@@ -229,8 +231,6 @@ def test_what_is_no_earlier_configuration_is_refused(text, message):
 
 
 def test_what_is_written_is_loaded(write):
-    from townlet_core.config.dump import to_yaml
-
     migration = migrated("training: {source: mixed, replay_manifest: 'yes', rollout_ticks: 8}\nrewards: {}")
     loaded = load_config(write(to_yaml(migration.values)), strategies=MODELS).config
     assert loaded.strategies["ppo"] == {"data_mode": "mixed", "dataset": "yes", "num_steps": 8}
@@ -249,3 +249,45 @@ def test_every_rule_leads_to_a_key_of_today():
         fate = rule(samples.get(key, 1), {})
         assert set(fate.targets) <= paths, key
         assert fate.targets or fate.reason, key
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["C1", "bc", "replay"])
+)
+VALUES = SCALARS | st.lists(
+    SCALARS | st.dictionaries(st.sampled_from(["cycle", "stage", "mode", "epochs", "bc_weight", "x", "<<"]), SCALARS),
+    max_size=3,
+)
+
+
+def nested(values):
+    """Return sections of values by dotted path."""
+    sections = {}
+    for path, value in values.items():
+        *above, name = path.split(".")
+        place = sections
+        for section in above:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return sections
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(RULES)), VALUES, max_size=6), st.text(max_size=3), VALUES)
+def test_whatever_the_values_are_the_result_is_accepted_or_an_error_is_raised(values, other, more):
+    document = nested(values)
+    document.setdefault(other, more)
+    try:
+        migration = migrate(Document(document), MODELS, source="old.yaml")
+    except ConfigError:
+        return
+    problems = []
+    checked(migration.values, MODELS, problems)
+    assert not problems
+    assert set(values) <= {outcome.key for outcome in migration.outcomes}
+    assert parse_yaml(to_yaml(migration.values), source="new.yaml").values == migration.values
