@@ -250,6 +250,17 @@ def test_a7_a_run_that_is_held_leaves_the_streak_as_it_was(tmp_path, demonstrati
     assert [event.verdict for event in service.store.history().events] == ["HOLD"]
 
 
+def test_a_policy_that_is_far_from_the_clone_fails_beyond_the_limit_and_the_critic_alone_moves_nothing(
+    tmp_path, demonstrations
+):
+    schedule = [CLONE, ppo(1, 2, 1.0), ppo(2, 3, learning_rate=0.1)]
+    result, _ = anneal(tmp_path, schedule, dataset=demonstrations, kl_cap=1e-6, retries=0, margin=1000.0)
+    assert [stage.verdict for stage in result.stages] == ["PASS", "PASS", "FAIL"]
+    same, far = (next(check for check in stage.checks if check.name == "divergence") for stage in result.stages[1:])
+    assert same.value == 0.0
+    assert far.value > 1e-6
+
+
 def test_a_clone_that_fails_its_gate_ends_the_run_with_no_policy(tmp_path, demonstrations):
     result, run = anneal(tmp_path, [CLONE, ppo(1)], dataset=demonstrations, accuracy_threshold=1.0)
     assert verdicts(result) == [("bc", "FAIL")]

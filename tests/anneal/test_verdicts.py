@@ -124,13 +124,14 @@ def test_a_share_of_the_way_means_the_same_where_scores_are_negative():
     assert check_return(-61.0, demonstrator=-20.0, random=-100.0, share=0.5).verdict == "FAIL"
 
 
-def test_entropy_and_divergence_fail_beyond_their_limits_and_only_where_they_are_reported():
+def test_entropy_and_divergence_fail_beyond_their_limits_and_only_where_they_are_known():
     settings = AnnealSettings(entropy_floor=0.5, kl_cap=0.1)
-    good = SimpleNamespace(entropy=0.5, reference_kl=0.1)
-    assert [check.verdict for check in check_learning(good, settings)] == ["PASS", "PASS"]
-    bad = SimpleNamespace(entropy=0.4, reference_kl=float("nan"))
-    assert [check.verdict for check in check_learning(bad, settings)] == ["FAIL", "FAIL"]
-    assert check_learning(SimpleNamespace(entropy=0.4), AnnealSettings(kl_cap=0.1)) == []
+    good = check_learning(SimpleNamespace(entropy=0.5), settings, divergence=0.1)
+    assert [check.verdict for check in good] == ["PASS", "PASS"]
+    bad = check_learning(SimpleNamespace(entropy=0.4), settings, divergence=float("nan"))
+    assert [check.verdict for check in bad] == ["FAIL", "FAIL"]
+    assert check_learning(SimpleNamespace(), settings, divergence=None) == []
+    assert check_learning(SimpleNamespace(entropy=0.4), AnnealSettings(), divergence=9.0) == []
 
 
 def test_a_flag_that_is_raised_holds_and_one_without_a_baseline_does_not():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from townlet_core.runs.layout import make_with_parents
 from townlet_core.services.contender import artefact_contender, script_contender
 from townlet_core.services.suites import episode_seeds, load_suite, own_suite
 from townlet_core.services.written_suites import lengthened, suite_document
+from townlet_strategies_anneal.divergence import mean_divergence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from townlet_core.services.contender import Contender
     from townlet_core.services.suites import Suite
     from townlet_strategies_anneal.settings import AnnealSettings
+
+MOST_WORLDS = 8
+"""Worlds in which a divergence is measured."""
 
 
 class Evaluations:
@@ -75,6 +80,17 @@ class Evaluations:
     def named(self, name: str, times: int) -> EvaluationResultDTO:
         """Return the evaluation of a script that is known to be there."""
         return self._evaluated(script_contender(name), name, times)
+
+    def divergence(self, clone: PolicyArtefact, policy: PolicyArtefact) -> float:
+        """Return the mean of KL(clone || policy) on what the policy sees in the first environment of the suite."""
+        context, part = self._context, self.suite.parts[0]
+        encoders = context.resolver.encoder
+        seeds = part.seeds[:MOST_WORLDS]
+        contender = artefact_contender(policy, name="policy", encoders=encoders, deterministic=False)
+        config = contender.view(part.environment)
+        with closing(context.resolver.environment(config, num_worlds=len(seeds))) as environment:
+            acting = policy.policy(encoders=encoders)
+            return mean_divergence(clone.policy(encoders=encoders), acting, environment, seeds)
 
     def suite_file(self, times: int) -> str:
         """Return the file of the suite in the run's directory, which is written where it is missing."""

@@ -145,7 +145,10 @@ class Judge:
             best: the best policy so far, where that is another one.
             is_last: it is the last stage of the schedule.
         """
-        learning = check_learning(result, self.settings)
+        divergence = None
+        if self.settings.kl_cap is not None and clone is not None:
+            divergence = self.evaluations.divergence(clone[0], policy)
+        learning = check_learning(result, self.settings, divergence=divergence)
         if self.settings.guardrails == "legacy":
             learning += check_flags({name: getattr(result, f"anneal_{name}", None) for name in FLAGS})
         times = 1

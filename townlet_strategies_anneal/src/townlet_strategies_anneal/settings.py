@@ -148,8 +148,8 @@ class AnnealSettings(Settings):
         default=None,
         gt=0,
         le=1e6,
-        description="Divergence from the clone that the stage's last update may report as reference_kl; null = off. "
-        "[nats]",
+        description="Mean divergence KL(clone || policy) that is allowed, on what the policy sees in 128 steps of at "
+        "most 8 worlds; null = off. [nats]",
     )
     hold_repeats: int = Field(
         default=2, ge=0, le=100, description="Times that a stage is repeated at its weight while it is held. [times]"

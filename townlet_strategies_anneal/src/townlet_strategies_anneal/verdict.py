@@ -69,15 +69,16 @@ def _of_scores(
     )
 
 
-def check_learning(result: Any, settings: AnnealSettings) -> list[AnnealCheck]:
-    """Return what the limits of entropy and divergence say of a stage's last update, where its strategy reports them.
+def check_learning(result: Any, settings: AnnealSettings, *, divergence: float | None) -> list[AnnealCheck]:
+    """Return what the limits of entropy, where the strategy reports it, and of divergence say.
 
     Args:
-        result: of the stage.
+        result: of the stage; its entropy is that of the last update.
         settings: of the run.
+        divergence: from the clone; None where it was not measured.
     """
     checks = []
-    entropy, divergence = getattr(result, "entropy", None), getattr(result, "reference_kl", None)
+    entropy = getattr(result, "entropy", None)
     if settings.entropy_floor is not None and entropy is not None:
         checks.append(
             _limit("entropy", f"at least {settings.entropy_floor:g}", entropy, settings.entropy_floor, is_least=True)
@@ -93,7 +94,7 @@ def _limit(name: str, rule: str, value: float, limit: float, *, is_least: bool) 
         name=name,
         rule=rule,
         verdict="PASS" if is_kept else "FAIL",
-        reason=f"{value:.4g} nats in the last update",
+        reason=f"{value:.4g} nats",
         value=value if math.isfinite(value) else None,
         allowed=limit,
     )
