@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from townlet_core.checkpoint.filesystem import FileSystem
+    from townlet_core.dto.comparison import Verdict
 
 LOG_NAME = "events.jsonl"
 MAX_LOG_BYTES = 256 << 20
@@ -65,6 +66,15 @@ class History:
     def run_of(self, release: str) -> str:
         """Return the name of the run that a release came from; empty if nobody said."""
         return next((event.run for event in self.events if event.release == release and event.run), "")
+
+    def known_verdict(self, run: str, policy: str, verdict: Verdict, evidence_file: str) -> ReleaseEvent | None:
+        """Return the event that recorded a verdict, or that counts the policy in the streak; None if there is none."""
+        for event in reversed(self.events):
+            if (run, policy, verdict, evidence_file) == (event.run, event.policy, event.verdict, event.evidence_file):
+                return event
+            if verdict == event.verdict == "PASS" and event.policy == policy and policy in self.state.passed:
+                return event
+        return None
 
 
 def read_log(path: Path, *, acknowledged: int) -> History:

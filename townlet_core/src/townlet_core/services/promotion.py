@@ -25,8 +25,7 @@ from townlet_core.services.promotion_subject import PromotionSubject
 if TYPE_CHECKING:
     from townlet_core.config.root import SimulationConfig
     from townlet_core.dto.comparison import Verdict
-    from townlet_core.dto.promotion import PromotionEvidence, PromotionStatus, ReleaseEvent
-    from townlet_core.releases.log import History
+    from townlet_core.dto.promotion import PromotionEvidence, PromotionStatus
     from townlet_core.releases.state import ReleaseState
     from townlet_core.runs.status import Clock
 
@@ -121,7 +120,7 @@ class PromotionService:
     ) -> PromotionOutcome:
         with self.store.writing() as writer:
             document = hashlib.sha256(evidence_file).hexdigest() if evidence_file else ""
-            known = _known_verdict(writer.history, (subject.run, subject.digest, verdict, document))
+            known = writer.history.known_verdict(subject.run, subject.digest, verdict, document)
             if known is not None:
                 return PromotionOutcome(done=True, event=known, reasons=("it was recorded before, and counts once",))
             bundle = writer.keep_bundle(subject.files) if verdict == "PASS" else {}
@@ -290,16 +289,3 @@ class PromotionService:
                 **writer.keep_bundle(subject.files),
             )
         return PromotionOutcome(done=True, event=event)
-
-
-def _known_verdict(history: History, wanted: tuple[str, str, Verdict, str]) -> ReleaseEvent | None:
-    """Return the event that recorded a verdict, or that counts the policy in the streak; None if there is none."""
-    _, digest, verdict, _ = wanted
-    for event in reversed(history.events):
-        if event.verdict is None:
-            continue
-        if wanted == (event.run, event.policy, event.verdict, event.evidence_file):
-            return event
-        if verdict == "PASS" and event.release == digest and digest in history.state.passed:
-            return event
-    return None
