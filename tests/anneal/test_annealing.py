@@ -310,6 +310,12 @@ def test_what_is_wrong_with_a_stage_is_said_before_anything_is_run(tmp_path, dem
     assert not (tmp_path / "run").exists()
 
 
+def test_a_guardrail_that_nothing_measures_is_said_before_anything_is_learned(tmp_path, demonstrations):
+    with pytest.raises(ConfigError, match="nothing measures 'faint_events' here"):
+        anneal(tmp_path, [CLONE, ppo(1)], dataset=demonstrations, guardrails=[{"metric": "faint_events"}])
+    assert not (tmp_path / "run" / "stages").exists()
+
+
 def test_a_run_that_is_stopped_between_stages_goes_on_to_the_same_result(tmp_path, passed, demonstrations, monkeypatch):
     from townlet_strategies_anneal import strategy
 
