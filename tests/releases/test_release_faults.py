@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import shutil
 from contextlib import suppress
 
 import pytest
@@ -191,3 +192,37 @@ def test_a_line_that_a_power_loss_tore_in_its_middle_is_cut_off_too(store, story
         assert service(store).record_verdict(story.policies / "2", "HOLD", by="test").done
         assert log.read_bytes() == longer
         assert verify(store).leftovers == ()
+
+
+@pytest.mark.parametrize("number", range(NUM_STEPS - 1))
+def test_a_power_loss_or_a_kill_while_half_a_line_is_cut_off_loses_nothing(
+    recorder, killed, story, service, statuses, tmp_path, number
+):
+    """An operation is killed in the middle of its line, and made again; that is killed at each call, or loses power."""
+    steps, root = story.steps(), recorder.root / "releases"
+    for step in steps[:number]:
+        step(service(root, filesystem=recorder))
+    begun = len(recorder.calls)
+    recorder.tears = True
+    with pytest.raises(killed):
+        steps[number](service(root, filesystem=recorder))
+    recorder.tears = False
+    assert [one.path for one in verify(root).leftovers if one.path == "events.jsonl"]
+    shutil.copytree(root, tmp_path / "torn")
+    assert steps[number](service(root, filesystem=recorder)).done
+    assert ("shorten", "releases/events.jsonl") in [call[:2] for call in recorder.calls]
+    operations = [recorder.calls[:begun], recorder.calls[begun:]]
+    for path, finished in losses(operations, tmp_path, start=1):
+        assert not unrecovered(path, story, service, statuses, number + (finished == 2))
+    for lives in range(len(recorder.calls)):
+        again = recorder.root / f"again-{lives}"
+        shutil.copytree(tmp_path / "torn", again)
+        recorder.lives = lives
+        try:
+            steps[number](service(again, filesystem=recorder))
+            break
+        except killed:
+            recorder.lives = None
+        assert verify(again).problems == ()
+        assert service(again).status() in statuses[number : number + 2]
+    assert lives > 5

@@ -137,7 +137,6 @@ def append(path: Path, history: History, event: ReleaseEvent, *, filesystem: Fil
     line = encoded(event)
     state = _next(history.state, history.head, event)
     with storage_guard("write", path):
-        is_new = not path.exists()
         descriptor = filesystem.append(path)
         try:
             if history.torn:
@@ -151,7 +150,7 @@ def append(path: Path, history: History, event: ReleaseEvent, *, filesystem: Fil
                 raise
         finally:
             filesystem.close(descriptor)
-        if is_new:
+        if not history.events:  # a killed writer may have made the file, and its name may not be on the device
             filesystem.sync_directory(path.parent)
     return History(
         events=(*history.events, event),
