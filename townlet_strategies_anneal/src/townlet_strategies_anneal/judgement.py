@@ -83,6 +83,8 @@ class Judge:
 
     def __post_init__(self) -> None:
         self._scores = {baseline.name: baseline.score.mean for baseline in self.baselines}
+        if self.baselines:  # a guardrail that nothing measures is said before anything is learned
+            chosen_guardrails(self.settings, {metric for baseline in self.baselines for metric in baseline.metrics})
 
     def margin(self, clone: Contender | None) -> float:
         """Return how much worse than the clone still counts as not worse, in units of the score."""

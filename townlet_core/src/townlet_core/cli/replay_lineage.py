@@ -69,7 +69,7 @@ def _title(node: LineageNode) -> str:
         place = "/".join(facts[name] for name in ("environment", "scenario") if name in facts)
         files = f" from {node.path}" if node.path else ""
         return f"{who}{digest}{f' in {place}' if place else ''}{files}"
-    size = f", {count(facts['agent_steps'], 'agent-step')}" if "agent_steps" in facts else ""
+    size = f", {count(facts['agent_steps'], 'agent-step')}" if facts.get("agent_steps") else ""
     digest = f" sha256 {node.digest[:12]}" if node.digest else ""
     place = f" {node.path}" if node.path and node.kind != "release" else ""  # whose path is its digest
     return f"{node.kind}{place}{digest}{size}"
