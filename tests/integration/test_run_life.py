@@ -196,10 +196,15 @@ def test_what_changes_no_result_may_change_when_a_run_is_resumed_and_what_does_i
     monkeypatch.setenv("TOWNLET_SET__TRACKING__PROGRESS", "plain")
     again = townlet("train", "--resume", "--run-dir", "run", "--set", "training.runs_dir=elsewhere")
     assert again.returncode == 0, again.stderr
-    other = townlet("train", "--resume", "--run-dir", "run", "--seed", "7", "--set", "strategies.ppo.gamma=0.5")
+    new = ("--set", "strategies.ppo.gamma=0.5", "--set", "environment.max_episode_steps=9")
+    other = townlet("train", "--resume", "--run-dir", "run", "--seed", "7", *new)
     assert other.returncode == 78
     changes = [line.strip() for line in other.stderr.splitlines() if " then, " in line]
-    assert changes == ["strategies.ppo.gamma: 0.9 then, 0.5 now", "training.seed: 0 then, 7 now"]
+    assert changes == [
+        "environment.max_episode_steps: null then, 9 now",
+        "strategies.ppo.gamma: 0.9 then, 0.5 now",
+        "training.seed: 0 then, 7 now",
+    ]
 
 
 @pytest.fixture

@@ -60,7 +60,8 @@ def _dataset(context: TrainingContext, settings: PPOSettings) -> Dataset | None:
         if settings.dataset is not None and settings.demonstration_coef == 0:
             raise ConfigError(
                 f"strategies.ppo.dataset is {settings.dataset}, and strategies.ppo.data_mode 'rollout' learns from no "
-                "dataset: choose --set strategies.ppo.data_mode=replay or mixed, or leave the dataset out"
+                "dataset: choose --set strategies.ppo.data_mode=replay or mixed, set "
+                "strategies.ppo.demonstration_coef, or leave the dataset out"
             )
         return None
     if settings.dataset is None:

@@ -130,8 +130,8 @@ def open_demonstrations(context: TrainingContext, settings: PPOSettings, learner
         return None
     if settings.dataset is None:
         raise ConfigError(
-            f"demonstration_coef is {settings.demonstration_coef:g}, and strategies.ppo.dataset is not set: name the "
-            "demonstrations with --set strategies.ppo.dataset=DIR ('townlet capture' records some)"
+            f"strategies.ppo.demonstration_coef is {settings.demonstration_coef:g}, and strategies.ppo.dataset is not "
+            "set: name the demonstrations with --set strategies.ppo.dataset=DIR ('townlet capture' records some)"
         )
     dataset = open_run_dataset(settings.dataset, context.run)
     shown = PolicySpec.for_spaces(dataset.manifest.observation_spaces, dataset.manifest.action_space)

@@ -137,7 +137,7 @@ def make_reference(
         return None
     elif initial is None:
         raise ConfigError(
-            f"reference_kl_coef is {settings.reference_kl_coef:g}, and there is no policy to stay near: "
+            f"strategies.ppo.reference_kl_coef is {settings.reference_kl_coef:g}, and there is no policy to stay near: "
             "begin from one with --from, or set it to 0"
         )
     else:

@@ -112,7 +112,9 @@ def _file_and_key(arguments: tuple[str, ...]) -> tuple[Path | None, str | None]:
     files = [text for text in arguments if Path(text).suffix in _SUFFIXES or Path(text).is_file()]
     keys = [text for text in arguments if text not in files]
     if len(files) > 1 or len(keys) > 1:
-        raise UsageError(f"at most one file and one key can be explained, not {' '.join(arguments)!r}")
+        in_runs = [str(Path(text, "config.yaml")) for text in keys if Path(text, "config.yaml").is_file()]
+        hint = f"; the file of a run is {in_runs[0]}" if in_runs else ""
+        raise UsageError(f"at most one file and one key can be explained, not {' '.join(arguments)!r}{hint}")
     return (Path(files[0]) if files else None), (keys[0] if keys else None)
 
 

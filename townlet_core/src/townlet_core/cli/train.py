@@ -190,7 +190,8 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
         text = f"{data['episode_return_mean']:.1f}"
         if data.keys() >= {"episodes", "episode_return_min", "episode_return_max"}:
             low, high = data["episode_return_min"], data["episode_return_max"]
-            text += f" (last {data['episodes']} episodes, {low:g} to {high:g})"
+            count = "last episode" if data["episodes"] == 1 else f"last {data['episodes']} episodes"
+            text += f" ({count}, {low:g} to {high:g})"
         lines.append(("return", text))
     lines += _best(data)
     if "stages" in data:

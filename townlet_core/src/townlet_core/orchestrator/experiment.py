@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.document import read_document
@@ -92,4 +93,8 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:
-    return repr(values[key]) if key in values else "absent"
+    """Return a value as it is typed behind ``--set``: null, false, a text without quotes."""
+    if key not in values:
+        return "absent"
+    value = values[key]
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
