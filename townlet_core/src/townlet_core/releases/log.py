@@ -160,6 +160,16 @@ def append(path: Path, history: History, event: ReleaseEvent, *, filesystem: Fil
     )
 
 
+def sync_log(path: Path, *, filesystem: FileSystem) -> None:
+    """Return when the log, if there is one, is on the device as far as it was written; raises `OSError`."""
+    if path.exists():
+        descriptor = filesystem.append(path)
+        try:
+            filesystem.sync(descriptor)
+        finally:
+            filesystem.close(descriptor)
+
+
 def _next(state: ReleaseState, head: str, event: ReleaseEvent) -> ReleaseState:
     if event.previous != head:
         raise ValueError("it does not hold the SHA-256 of the line before: one of the two was changed")

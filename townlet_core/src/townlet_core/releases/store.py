@@ -19,7 +19,7 @@ from townlet_core.checkpoint.atomic import clean_leftovers
 from townlet_core.checkpoint.filesystem import DISK, FileSystem, storage_guard
 from townlet_core.errors import DataError, MissingInputError, RaceLostError, TownletWarning
 from townlet_core.releases.bundle import read_bundle
-from townlet_core.releases.log import LOG_NAME, History, read_log
+from townlet_core.releases.log import LOG_NAME, History, read_log, sync_log
 from townlet_core.releases.status import STATUS_NAME, differing, read_status, write_status
 from townlet_core.releases.writer import BUNDLES, EVIDENCE, ReleaseWriter
 from townlet_core.runs.layout import make_with_parents
@@ -142,16 +142,25 @@ class ReleaseStore:
         """
         self.history()  # what is not right is told before anything is written
         with storage_guard("make", self.root):
-            make_with_parents(self.root, self._filesystem)
+            is_new = make_with_parents(self.root, self._filesystem)
         with RunLock(self.root, clock=self._clock):
             history = self.history(expected_head=expected_head)
-            self._recover(history)
+            if not is_new:
+                with storage_guard("write to", self.root):
+                    self._recover(history)
             yield ReleaseWriter(self.root, history, self._clock, self._filesystem)
 
     def _recover(self, history: History) -> None:
-        """Finish what a killed writer began; half a line stays until there is a line to be written."""
+        """Finish what a killed writer began; half a line stays until there is a line to be written.
+
+        What it wrote may not be on the device yet, and is from here on built upon.
+        """
+        if not history.events:
+            self._filesystem.sync_directory(self.root.parent)
+        sync_log(self.root / LOG_NAME, filesystem=self._filesystem)
         for directory in (self.root, self.root / BUNDLES, self.root / EVIDENCE):
             if directory.is_dir():
+                self._filesystem.sync_directory(directory)
                 clean_leftovers(directory, filesystem=self._filesystem)
         status = read_status(self.root / STATUS_NAME)
         if status is None and len(history.events) > 1:
