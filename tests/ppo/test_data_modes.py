@@ -235,6 +235,16 @@ def test_rows_of_a_script_are_refused_unless_they_are_allowed_by_name(tmp_path) 
     assert result.agent_steps == 11
 
 
+def test_what_a_policy_did_without_drawing_is_refused_unless_it_is_allowed_by_name(tmp_path) -> None:
+    sources = (TRAINED.model_copy(update={"policy": "greedy one", "deterministic": True}),)
+    dataset = recorded(tmp_path / "d", [episode(0, 6)], sources=sources).path
+    with pytest.raises(
+        DatasetError, match=r"'greedy one' took the most likely action every time.*capture --stochastic"
+    ):
+        learn(None, dataset)
+    assert learn(None, dataset, allow_scripts=("greedy one",), total_steps=6)[0].agent_steps == 6
+
+
 def test_a_policy_that_was_sure_at_times_is_no_script(tmp_path) -> None:
     one = episode(0, 6)
     one.steps["log_probs"][:5] = 0

@@ -14,7 +14,7 @@ from rollouts import make_case
 from test_beginning import StopAfter, context
 from training import Records
 
-from townlet_core.errors import ConfigError, DatasetError, RunInterrupted
+from townlet_core.errors import ConfigError, DatasetError, RunInterrupted, RunWarning
 from townlet_core.policy.artefact import PolicyArtefact, load_artefact
 from townlet_core.policy.encoder import built_in_encoder
 from townlet_core.policy.weights import initial_weights, layout
@@ -57,7 +57,8 @@ def differing(before: PolicyArtefact, after: PolicyArtefact) -> set[str]:
 
 def test_the_critic_learns_alone_at_first_and_nothing_else_moves(tmp_path, begun) -> None:
     settings = {"critic_warmup_updates": 3, "critic_warmup_variance": 1.0, "actor_ramp_updates": 2}
-    records, after = go(tmp_path / "warm", begun, updates=3, **settings)
+    with pytest.warns(RunWarning, match="the critic learned alone in all 3 updates, and the policy is what"):
+        records, after = go(tmp_path / "warm", begun, updates=3, **settings)
     assert [record["actor_share"] for record in records] == [0.0, 0.0, 0.0]
     assert differing(begun, after) == {"critic"}
     for name, moments in begun.normalizer.items():
@@ -67,7 +68,8 @@ def test_the_critic_learns_alone_at_first_and_nothing_else_moves(tmp_path, begun
         )
     assert {record["kl_k3"] for record in records} == {0.0}
     rates = [record["lr"] for record in records]
-    _, faster = go(tmp_path / "faster", begun, updates=3, critic_warmup_rate=20.0, **settings)
+    with pytest.warns(RunWarning, match="the critic learned alone"):
+        _, faster = go(tmp_path / "faster", begun, updates=3, critic_warmup_rate=20.0, **settings)
     start = begun.weights["critic.0.weight"]
     moves = [np.abs(policy.weights["critic.0.weight"] - start).max() for policy in (after, faster)]
     assert 1.2 * moves[0] < moves[1]

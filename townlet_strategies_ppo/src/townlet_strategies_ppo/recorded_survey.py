@@ -104,21 +104,32 @@ def _require_recorded(dataset: Dataset) -> None:
 
 
 def _refuse_scripts(dataset: Dataset, chosen: Array, allowed: Collection[str]) -> None:
-    """Refuse sources none of whose rows has a log-probability other than 0, `chosen` (sources,), but for the allowed.
+    """Refuse what was not drawn from the probabilities that were recorded, but for the allowed.
 
-    A single 0 says nothing: where one action was possible, or all but certain, its log-probability is 0.
+    Those are sources none of whose rows has a log-probability other than 0, `chosen` (sources,), and those that always
+    took the most likely action. A single 0 says nothing: where one action was possible, or all but certain, its
+    log-probability is 0.
     """
     accepted = set(np.unique(dataset.episodes.source[dataset.episodes.accepted]).tolist())
     sources = dict(enumerate(dataset.manifest.sources))
     names = {number: _name(sources.get(number), number) for number in accepted}
-    scripts = sorted({names[number] for number in accepted if chosen[number] == 0})
-    refused = [name for name in scripts if name not in allowed]
+    scripts = {names[number] for number in accepted if chosen[number] == 0}
+    greedy = {names[number] for number in accepted if (source := sources.get(number)) and source.deterministic}
+    all_names = sorted(scripts | greedy)
+    setting = f"strategies.ppo.allow_scripts={json.dumps(sorted({*all_names, *allowed}), ensure_ascii=False)}"
+    remedy = f"learn from it all the same with --set {shlex.quote(setting)}"
+    refused = [name for name in sorted(scripts) if name not in allowed]
     if refused:
-        setting = f"strategies.ppo.allow_scripts={json.dumps(sorted({*scripts, *allowed}), ensure_ascii=False)}"
         raise DatasetError(
             f"{dataset.path}: the log-probabilities of {', '.join(map(repr, refused))} are 0 throughout, as where a "
             "script acted; PPO weighs a policy against the one that acted, and a script has no probabilities: clone it "
-            f"(--strategy bc), or learn from it all the same with --set {shlex.quote(setting)}"
+            f"(--strategy bc), or {remedy}"
+        )
+    refused = [name for name in sorted(greedy) if name not in allowed]
+    if refused:
+        raise DatasetError(
+            f"{dataset.path}: {', '.join(map(repr, refused))} took the most likely action every time, and PPO needs "
+            f"actions that were drawn: record with 'townlet capture --stochastic', or {remedy}"
         )
 
 

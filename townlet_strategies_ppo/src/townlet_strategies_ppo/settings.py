@@ -29,8 +29,9 @@ class PPOSettings(NetworkSettings):
     allow_scripts: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
         default=(),
         max_length=1_000,
-        description="Scripts whose recorded rows may be learned from, by the name that the dataset gives them; others "
-        "are refused, because a script has no probabilities that a policy's could be compared with.",
+        description="Scripts, and policies that took the most likely action every time, whose recorded rows may be "
+        "learned from, by the name that the dataset gives them; others are refused, because they did not draw their "
+        "actions from the probabilities that were recorded.",
     )
     total_steps: int = Field(
         default=100_000,

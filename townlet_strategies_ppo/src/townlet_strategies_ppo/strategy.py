@@ -149,6 +149,13 @@ class _Run:
                 if is_stopping and not done:
                     raise RunInterrupted(f"stopped after update {state.update}, {state.agent_steps:,} agent-steps")
         assert self.record is not None
+        if state.update == state.warmup_updates:
+            text = (
+                f"the critic learned alone in all {state.update} updates, and the policy is what the run began from: "
+            )
+            warnings.warn(
+                f"{text}choose a larger total_steps, or fewer critic_warmup_updates", RunWarning, stacklevel=2
+            )
         return self._result(self.record)
 
     def _is_done(self) -> bool:
