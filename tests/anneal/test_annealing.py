@@ -15,6 +15,7 @@ from townlet_core.orchestrator.evaluate import evaluate_policies
 from townlet_core.plugins.registry import Registry
 from townlet_core.policy.artefact import load_artefact
 from townlet_core.policy.heads import masked_log_softmax
+from townlet_core.services.lineage import lineage
 from townlet_core.services.promotion import PromotionService
 
 
@@ -58,6 +59,17 @@ def test_the_result_is_the_best_policy_byte_by_byte(passed):
     assert result.artefact.digest == best.digest
     for path in (run / "policy").iterdir():
         assert path.read_bytes() == (run / best.policy / path.name).read_bytes()
+
+
+def test_a_policy_leads_back_through_the_stages_to_the_demonstrations(passed, demonstrations):
+    result, run = passed
+    last = result.stages[-1]
+    node, found = lineage(run / last.policy), []
+    while node.kind == "policy":
+        found.append(node.digest)
+        (node,) = node.made_from
+    assert found == [stage.digest for stage in reversed(result.stages)]
+    assert (node.kind, node.state, node.path) == ("dataset", "verified", str(demonstrations))
 
 
 def test_every_verdict_has_its_rule_numbers_interval_seeds_and_command(passed):

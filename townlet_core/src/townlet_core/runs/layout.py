@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from townlet_core.runs.status import Clock
 
 RECORD_NAME, CONFIG_NAME, TELEMETRY_NAME = "run.json", "config.yaml", "telemetry.jsonl"
+RESULT_NAME, STAGES_NAME = "result.json", "stages"
 _WRITTEN_FIRST = {LOCK_NAME, RECORD_NAME, CONFIG_NAME, TELEMETRY_NAME}
 
 
@@ -77,7 +78,7 @@ class RunDirectory:
     @property
     def result_path(self) -> Path:
         """`result.json`: the result DTO."""
-        return self.path / "result.json"
+        return self.path / RESULT_NAME
 
     @property
     def policy_dir(self) -> Path:
@@ -92,7 +93,7 @@ class RunDirectory:
     def stage(self, number: int, strategy: str) -> RunDirectory:
         """Return the directory of a stage, which need not be there: `stages/<number>-<strategy>`."""
         name = f"{number:03d}-{strategy.rpartition(':')[2]}"
-        return RunDirectory(self.path / "stages" / name, filesystem=self.filesystem)
+        return RunDirectory(self.path / STAGES_NAME / name, filesystem=self.filesystem)
 
     def checkpoints(self, keep_last: int = 2) -> CheckpointStore:
         """Return the store of the run's checkpoints."""

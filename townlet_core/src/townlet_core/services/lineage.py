@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from townlet_core.config.load import load_config
+from townlet_core.dto.anneal import AnnealSummaryDTO
 from townlet_core.dto.lineage import LineageNode
 from townlet_core.errors import MissingInputError, TownletError
 from townlet_core.policy.artefact import DOCUMENT_FILE, artefact_path, load_artefact
@@ -13,7 +16,7 @@ from townlet_core.policy.encoder import built_in_encoder
 from townlet_core.releases.bundle import ORIGIN_FILES
 from townlet_core.replay.dataset import is_dataset
 from townlet_core.replay.lineage import dataset_lineage, find_dataset
-from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
+from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME, RESULT_NAME, STAGES_NAME
 from townlet_core.runs.status import read_record
 from townlet_core.services.policy_search import PolicySearch
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from townlet_core.policy.encoder import EncoderResolver
     from townlet_core.runs.status import RunRecord
 
+_MAX_RESULT_BYTES = 64 << 20
 _RUN_FACTS = ("strategy", "environment", "seed", "agent_steps", "created")
 
 
@@ -95,19 +99,24 @@ class _Family:
         if artefact.digest in self._told:
             return node
         run = path.parent
+        owner = run.parent.parent if run.parent.name == STAGES_NAME else run  # a stage is told of in its run's files
         self._told.add(artefact.digest)
-        datasets = _datasets_of(run / CONFIG_NAME, run.absolute().parent)
-        made_from = self._made_from(provenance, datasets, _initial_policy(run / RECORD_NAME), (run.parent, run))
+        datasets = _datasets_of(owner / CONFIG_NAME, owner.absolute().parent)
+        initial = _initial_of_stage(owner / RESULT_NAME, artefact.digest) or _initial_policy(run / RECORD_NAME)
+        made_from = self._made_from(provenance, datasets, initial, (run.parent, run, owner / STAGES_NAME))
         return node.model_copy(update={"made_from": made_from})
 
     def release(self, bundle: Path, runs_dir: Path) -> LineageNode:
         """Return the node of a release; raises `ArtefactError`."""
         artefact, origin = load_artefact(bundle, encoders=self._encoders), bundle / ORIGIN_FILES[RECORD_NAME]
         provenance = artefact.document.provenance
-        near = (runs_dir, runs_dir.parent)
+        initial = _initial_of_stage(bundle / ORIGIN_FILES[RESULT_NAME], bundle.name) or _initial_policy(origin)
+        near: tuple[Path, ...] = (runs_dir, runs_dir.parent)
+        if origin.is_file():
+            near = (*near, runs_dir / read_record(origin).id / STAGES_NAME)
         datasets = _datasets_of(bundle / ORIGIN_FILES[CONFIG_NAME], runs_dir.absolute())
         self._told.add(bundle.name)
-        made_from = self._made_from(provenance, datasets, _initial_policy(origin), near)
+        made_from = self._made_from(provenance, datasets, initial, near)
         if origin.is_file():
             made_from = (self._run(bundle.name, read_record(origin), runs_dir, made_from),)
         return LineageNode(
@@ -196,3 +205,19 @@ def _initial_policy(record: Path) -> str:
         return read_record(record).initial_policy
     except TownletError:
         return ""
+
+
+def _initial_of_stage(result: Path, digest: str) -> str:
+    """Return the digest of the policy that a stage of a run began from; "" where no stage gave this policy.
+
+    Args:
+        result: the run's result; there may be none.
+        digest: of the policy that the stage ended with.
+    """
+    try:
+        with result.open("rb") as file:
+            stages = AnnealSummaryDTO.model_validate_json(file.read(_MAX_RESULT_BYTES)).stages
+    except (OSError, ValidationError):
+        return ""  # it is no result of stages
+    found = (stage.initial_digest for stage in stages if stage.digest == digest != stage.initial_digest)
+    return next(found, "")
