@@ -1,6 +1,6 @@
 # Everything from a fresh clone: Linux or macOS, Python 3.11 or newer, git, make.
 #
-#   make train    set up, train PPO on CartPole-v1, evaluate the policy over 100 episodes
+#   make train    set up; record a script, clone it, improve the clone, compare, promote: some minutes, in runs/town-...
 #   make test     set up, run all tests
 #   make check    set up, lint, types, import contracts, all tests
 #   make faults   set up, kill runs 400 times, and refuse, fill and cut what they write to: some minutes
@@ -44,8 +44,7 @@ $(STAMP): Makefile constraints.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 	@touch $@
 
 train: $(STAMP)
-	$(BIN)/townlet train --strategy ppo --env gymnasium:CartPole-v1
-	$(BIN)/townlet evaluate "$$(ls -dt runs/*-ppo-* | head -n 1)" --episodes 100
+	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/town/demo.sh
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

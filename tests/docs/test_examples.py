@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from documented_output import masked, matches
 
 from townlet_core.dto.ppo import PPOTrainingResultDTO
 
@@ -26,22 +27,6 @@ RUN = ("console", "python")
 
 def blocks(page):
     return [(language, text) for language, text in FENCE.findall(page.read_text(encoding="utf-8"))]
-
-
-def masked(text):
-    """Return lines without what differs from run to run: hashes, numbers, widths of columns."""
-    text = re.sub(r"(?<![\w.])[0-9a-f]{12,}\b", "#", text)
-    text = re.sub(r"[-+]?\d[\d,.:]*", "#", text)
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-
-
-def matches(expected, got):
-    """Return whether the lines are equal, where a line ``...`` stands for any number of lines."""
-    if not expected:
-        return not got
-    if expected[0] == "...":
-        return any(matches(expected[1:], got[start:]) for start in range(len(got) + 1))
-    return bool(got) and expected[0] == got[0] and matches(expected[1:], got[1:])
 
 
 @pytest.fixture
