@@ -149,7 +149,7 @@ class _Run:
                 if is_stopping and not done:
                     raise RunInterrupted(f"stopped after update {state.update}, {state.agent_steps:,} agent-steps")
         assert self.record is not None
-        if state.update == state.warmup_updates:
+        if state.update == state.warmup_updates and context.anneal_context is None:  # a stage may be meant to
             text = (
                 f"the critic learned alone in all {state.update} updates, and the policy is what the run began from: "
             )
