@@ -13,8 +13,8 @@ from mutants import (
     LEARNER_ARRAYS,
     LOSS,
     PROBES,
+    PROGRESS,
     ROLLOUT,
-    STRATEGY,
     TORCH_HEADS,
     UPDATE,
     Mutant,
@@ -189,7 +189,7 @@ DETAILS = {
         "test_update.py::test_one_shard_and_four_agree_to_rounding",
     ),
     "the learning rate stays": Mutant(
-        STRATEGY,
+        PROGRESS,
         "settings.learning_rate * (left if",
         "settings.learning_rate * (1.0 if",
         "test_core_details.py::test_detail_04_the_learning_rate_falls_linearly_to_its_last_step",

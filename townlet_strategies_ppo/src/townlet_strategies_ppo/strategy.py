@@ -15,7 +15,7 @@ from townlet_core.config.base import settings_from
 from townlet_core.config.dump import config_digest
 from townlet_core.dto.base import ArtefactReference
 from townlet_core.dto.ppo import PPOTelemetry, PPOTrainingResultDTO, flatten_record
-from townlet_core.errors import CheckpointError, ConfigError, RunInterrupted, RunWarning
+from townlet_core.errors import ConfigError, RunInterrupted, RunWarning
 from townlet_core.policy.beginning import EARLIER_STAGE, chosen_spec, spec_of_settings
 from townlet_core.torch.device import limited_threads, resolve_device
 from townlet_strategies_ppo.advantages import generalized_advantages
@@ -23,26 +23,25 @@ from townlet_strategies_ppo.batch import RolloutBatch
 from townlet_strategies_ppo.best import Evaluations, best_policy
 from townlet_strategies_ppo.data_modes import open_experience
 from townlet_strategies_ppo.demonstrations import open_demonstrations
-from townlet_strategies_ppo.handover import actor_share, count_warmup, is_warming, make_reference
+from townlet_strategies_ppo.handover import count_warmup, is_warming, make_reference
+from townlet_strategies_ppo.kept import KeptCheckpoints, read_record
 from townlet_strategies_ppo.learner import Learner
+from townlet_strategies_ppo.progress import is_done, next_rates, total_steps
 from townlet_strategies_ppo.settings import PPOSettings
 from townlet_strategies_ppo.telemetry import telemetry_record
 from townlet_strategies_ppo.threads import choose_threads, learning
-from townlet_strategies_ppo.update import Rates, UpdateMetrics, update
+from townlet_strategies_ppo.update import UpdateMetrics, update
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from townlet_core.arrays import Array
-    from townlet_core.checkpoint.store import LoadedCheckpoint
     from townlet_core.context import PPOState, TrainingContext
     from townlet_core.policy.artefact import PolicyArtefact
     from townlet_core.services.buffer import RolloutBuffer
     from townlet_core.services.rollout import RolloutStatistics
     from townlet_strategies_ppo.experience import Experience, ExperienceSource
-
-RECORD_FILE = "telemetry.json"
-"""File of a checkpoint: the record of the last update; a checkpoint that was saved before the first one has none."""
+    from townlet_strategies_ppo.update import Rates
 
 
 class PPOStrategy:
@@ -75,9 +74,8 @@ class _Run:
         self.record: PPOTelemetry | None = None
         self.evaluations = Evaluations(context)
         keep = context.config.training.keep_checkpoints
-        self.checkpoints = None if context.run is None else context.run.checkpoints(keep)
-        self.loaded = self._newest_checkpoint() if context.resume else None
-        self.bests: dict[int, int | None] = {}  # of each checkpoint that is kept, which one it names as the best
+        self.checkpoints = None if context.run is None else KeptCheckpoints(context.run.checkpoints(keep))
+        self.loaded = self.checkpoints.newest() if context.resume and self.checkpoints is not None else None
         if self.loaded is not None:
             experience.require_same(self.loaded.files, where=str(self.loaded.path))
         spec = chosen_spec(
@@ -131,14 +129,14 @@ class _Run:
         return self.context.continuation or {}, EARLIER_STAGE
 
     def _train(self, state: PPOState) -> PPOTrainingResultDTO:
-        context = self.context
-        if self.record is None or not self._is_done():
+        context, settings = self.context, self.settings
+        if self.record is None or not is_done(settings, state):
             self._start()
             if self.loaded is None:
                 self._save()  # whenever the run is stopped from here on, it can be resumed from what it began with
-            while self.record is None or not self._is_done():
+            while self.record is None or not is_done(settings, state):
                 record = self._update()
-                done = self._is_done()
+                done = is_done(settings, state)
                 self.record = self.evaluations.after(record, self.record, self._artefact, is_last=done)
                 if context.trackers is not None:
                     context.trackers.log(flatten_record(self.record))
@@ -150,27 +148,10 @@ class _Run:
                     raise RunInterrupted(f"stopped after update {state.update}, {state.agent_steps:,} agent-steps")
         assert self.record is not None
         if state.update == state.warmup_updates and context.anneal_context is None:  # a stage may be meant to
-            text = (
-                f"the critic learned alone in all {state.update} updates, and the policy is what the run began from: "
-            )
-            warnings.warn(
-                f"{text}choose a larger total_steps, or fewer critic_warmup_updates", RunWarning, stacklevel=2
-            )
+            text = f"the critic learned alone in all {state.update} updates, and the policy is what the run began from"
+            remedy = "choose a larger total_steps, or fewer critic_warmup_updates"
+            warnings.warn(f"{text}: {remedy}", RunWarning, stacklevel=2)
         return self._result(self.record)
-
-    def _is_done(self) -> bool:
-        """Return whether all updates are made."""
-        state, settings = self.learner.state, self.settings
-        if settings.num_updates is not None:
-            return state.update >= settings.num_updates
-        return state.agent_steps >= settings.total_steps
-
-    def _total_steps(self) -> int:
-        """Return how many agent-steps the run is to make; where updates are counted, what they come to at most."""
-        num_worlds, num_agents = self.experience.shape
-        if self.settings.num_updates is None:
-            return self.settings.total_steps
-        return self.settings.num_updates * self.settings.num_steps * num_worlds * num_agents
 
     def _begin(self) -> PPOState:
         """Take up the newest checkpoint, or the earlier stage, or nothing; return the counters."""
@@ -185,17 +166,12 @@ class _Run:
 
     def _restore(self, files: Mapping[str, bytes], *, where: str) -> None:
         self.learner.restore(files, where=where)
-        if RECORD_FILE in files:  # a checkpoint that was saved before the first update has none
-            try:
-                self.record = PPOTelemetry.model_validate_json(files[RECORD_FILE])
-                self.bests = {self.record.epoch: self.record.best_update}
-            except ValueError as error:
-                raise CheckpointError(f"{where} has no readable {RECORD_FILE}: {error}") from error
+        self.record = read_record(files, where=where)
 
     def _continue(self, files: Mapping[str, bytes]) -> None:
         """Go on from an earlier stage: all of its state, but the weights of `initial_policy` where one is given."""
         self._restore(files, where=EARLIER_STAGE)
-        self.record, self.bests = None, {}
+        self.record = None
         state = self.learner.state
         if state.attempt != self.context.attempt:  # what is tried again is tried in new episodes
             state.attempt, state.rollouts = self.context.attempt, 0
@@ -203,7 +179,7 @@ class _Run:
             state.replay_pass, state.replay_place = state.replay_pass + 1, 0  # of another dataset, it may be
         if self.context.initial_policy is not None:
             self.learner.take_policy(self.context.initial_policy)
-        if self._is_done():
+        if is_done(self.settings, state):
             name, total, done = "total_steps", self.settings.total_steps, state.agent_steps
             if self.settings.num_updates is not None:
                 name, total, done = "num_updates", self.settings.num_updates, state.update
@@ -231,7 +207,7 @@ class _Run:
         cycle = self._cycle()
         experience = self.experience.collect(cycle)
         buffer = experience.buffer
-        rates, is_warmup = self._rates(), is_warming(settings, learner.state)
+        rates, is_warmup = next_rates(settings, learner.state), is_warming(settings, learner.state)
         advantages = self._advantages(experience)
         metrics = self._learn(buffer, advantages, rates)
         learner.publish()
@@ -242,23 +218,6 @@ class _Run:
         if is_warmup and count_warmup(settings, learner.state, record.explained_variance):
             learner.reset_optimizer()
         return record
-
-    def _rates(self) -> Rates:
-        """Return what holds for the next update."""
-        settings, state = self.settings, self.learner.state
-        if settings.num_updates is None:
-            left = 1.0 - min(1.0, state.agent_steps / settings.total_steps)
-        else:
-            left = 1.0 - min(1.0, state.update / settings.num_updates)
-        protection = left if settings.protection_schedule == "linear" else 1.0
-        rate = settings.learning_rate * (left if settings.learning_rate_schedule == "linear" else 1.0)
-        return Rates(
-            rate * settings.critic_warmup_rate if is_warming(settings, state) else rate,
-            settings.clip_range * (left if settings.clip_range_schedule == "linear" else 1.0),
-            settings.reference_kl_coef * protection,
-            settings.demonstration_coef * protection,
-            actor_share(settings, state),
-        )
 
     def _advantages(self, experience: Experience) -> Array:
         buffer = experience.buffer
@@ -359,7 +318,7 @@ class _Run:
                 "epoch": state.update,
                 "steps": state.optimizer_steps,
                 "agent_steps": state.agent_steps,
-                "total_steps": self._total_steps(),
+                "total_steps": total_steps(self.settings, self.experience.shape),
                 "policy_digest": self.learner.weights_digest(),
                 "epoch_duration_sec": duration,
                 "steps_per_sec": statistics.agent_steps / duration if duration > 0 else 0.0,
@@ -375,19 +334,7 @@ class _Run:
         files = self.learner.checkpoint() | self.experience.files()
         for source in (self.reference, self.demonstrations):
             files |= {} if source is None else source.files()
-        if self.record is not None:
-            files[RECORD_FILE] = self.record.model_dump_json(indent=1).encode()
-        step = self.learner.state.update
-        self.bests[step] = None if self.record is None else self.record.best_update
-        kept = sorted(self.bests)[-self.context.config.training.keep_checkpoints :]
-        self.bests = {saved: self.bests[saved] for saved in kept}
-        self.checkpoints.save(step, files, keep={best for best in self.bests.values() if best is not None})
-
-    def _newest_checkpoint(self) -> LoadedCheckpoint | None:
-        loaded = None if self.checkpoints is None else self.checkpoints.load_newest()
-        for reason in () if loaded is None else loaded.skipped:
-            warnings.warn(f"a newer checkpoint was skipped: {reason}", RunWarning, stacklevel=2)
-        return loaded
+        self.checkpoints.save(self.learner.state.update, files, self.record)
 
     def _artefact(self) -> PolicyArtefact:
         return self.learner.artefact(
@@ -402,7 +349,7 @@ class _Run:
         reference = None
         if context.run is not None and self.checkpoints is not None:
             latest = self._artefact()
-            best = best_policy(record, self.learner, latest, self.checkpoints)
+            best = best_policy(record, self.learner, latest, self.checkpoints.store)
             digest = (best or latest).save(context.run.policy_dir)
             kind: Literal["last", "best"] = "last" if best is None else "best"
             reference = ArtefactReference(path=context.run.policy_dir.name, digest=digest, kind=kind)

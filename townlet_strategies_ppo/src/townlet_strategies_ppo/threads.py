@@ -11,8 +11,9 @@ import warnings
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from townlet_core.environments.limits import usable_processors
 from townlet_core.errors import TownletWarning
-from townlet_core.torch.device import limited_threads, usable_processors
+from townlet_core.torch.device import limited_threads
 from townlet_strategies_ppo.batch import count_groups
 from townlet_strategies_ppo.closed_form import GROUP_ROWS
 from townlet_strategies_ppo.update import is_closed_form, make_gradient

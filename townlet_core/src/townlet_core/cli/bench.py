@@ -18,6 +18,17 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _threads = click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of matrix products."
 )
+_steps = click.option(
+    "--num-steps", type=click.IntRange(1, 1_000_000), default=64, show_default=True, help="Steps between two updates."
+)
+_views = click.option(
+    "--variants",
+    type=click.Choice(["hybrid", "full", "compact"]),
+    multiple=True,
+    default=("hybrid",),
+    show_default=True,
+    help="What agents see; repeatable.",
+)
 _REPEATABLE = "Worlds that are stepped together; repeatable."
 
 
@@ -76,17 +87,8 @@ def ppo(
 @click.option(
     "--worlds", type=click.IntRange(1, 65536), multiple=True, default=(1024,), show_default=True, help=_REPEATABLE
 )
-@click.option(
-    "--num-steps", type=click.IntRange(1, 1_000_000), default=64, show_default=True, help="Steps between two updates."
-)
-@click.option(
-    "--variants",
-    type=click.Choice(["hybrid", "full", "compact"]),
-    multiple=True,
-    default=("hybrid",),
-    show_default=True,
-    help="What agents see; repeatable.",
-)
+@_steps
+@_views
 @_threads
 @_json
 @pass_state
@@ -233,17 +235,8 @@ def town(
 @click.option(
     "--worlds", type=click.IntRange(1, 65536), multiple=True, default=(128,), show_default=True, help=_REPEATABLE
 )
-@click.option(
-    "--num-steps", type=click.IntRange(1, 1_000_000), default=64, show_default=True, help="Steps between two updates."
-)
-@click.option(
-    "--variants",
-    type=click.Choice(["hybrid", "full", "compact"]),
-    multiple=True,
-    default=("hybrid",),
-    show_default=True,
-    help="What agents see; repeatable.",
-)
+@_steps
+@_views
 @click.option(
     "--seconds", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds of each, after warm-up."
 )

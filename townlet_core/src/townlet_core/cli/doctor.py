@@ -45,6 +45,8 @@ def command(state: CliState, as_json: bool, runs_dir: Path) -> None:
 
 def examine(state: CliState, runs_dir: Path) -> dict[str, Any]:
     """Return everything that `townlet doctor` tells, as JSON-like data."""
+    from townlet_core.environments.limits import usable_processors
+
     return {
         "python": {"version": platform.python_version(), "executable": sys.executable, "platform": platform.platform()},
         "townlet": _versions(requirements.FIRST_PARTY_DISTRIBUTIONS),
@@ -52,7 +54,7 @@ def examine(state: CliState, runs_dir: Path) -> dict[str, Any]:
         "torch": torch_build(),
         "cpu": {
             "count": os.cpu_count(),
-            "usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "usable": usable_processors(),
         },
         "threads": {
             "variables": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},

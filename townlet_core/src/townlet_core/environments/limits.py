@@ -1,7 +1,8 @@
-"""Whether what is about to be allocated fits into the memory that is free now."""
+"""What this process may use: the memory that is free now, and processors."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from townlet_core.errors import ConfigError
@@ -23,6 +24,11 @@ def require_memory(num_bytes: int, *, what: str, remedy: str) -> None:
         raise ConfigError(
             f"{what} need {num_bytes / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB of memory are free: {remedy}"
         )
+
+
+def usable_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +12,11 @@ from pydantic import ValidationError
 
 from townlet_core import randomness
 from townlet_core.config.base import settings_from
-from townlet_core.config.document import parse_yaml, read_document
 from townlet_core.config.problems import ConfigProblems, Problem, problems_of
+from townlet_core.config.shipped import read_named
 from townlet_core.config.suite import MAX_EPISODES, SuiteConfig, SuiteEntry
 from townlet_core.dto.evaluation import SuitePart, SuiteRecord
-from townlet_core.errors import ConfigError, MissingInputError, suggestion
+from townlet_core.errors import ConfigError
 from townlet_core.simulation.scenarios import load_scenario
 
 if TYPE_CHECKING:
@@ -103,7 +101,9 @@ def load_suite(name: str) -> Suite:
         MissingInputError: there is no such file.
         StorageError: it cannot be read.
     """
-    document, source = _read(name)
+    document, source = read_named(
+        name, shipped=SHIPPED, package=__package__, folder=_FILES, what="suite", example="mine.yaml"
+    )
     config = _checked(document, source)
     total = sum(len(entry.seeds) + entry.count for entry in config.entries)
     if total > MAX_EPISODES:
@@ -142,23 +142,6 @@ def episode_seeds(seed: int, count: int, *, purpose: str = "evaluation") -> list
         purpose: seeds for another purpose are others, so that what was selected on one list is judged on another.
     """
     return randomness.integer_seed(randomness.key(seed, purpose, np.arange(count)))
-
-
-def _read(name: str) -> tuple[Document, str]:
-    if name in SHIPPED:
-        source = f"{name}.yaml"
-        text = resources.files(__package__).joinpath(_FILES, source).read_text(encoding="utf-8")
-        return parse_yaml(text, source=source), source
-    path = Path(name)
-    if path.suffix.lower() not in {".yaml", ".yml", ".json"} and path.name == name:
-        raise ConfigError(
-            f"there is no suite {name!r}{suggestion(name, SHIPPED)} (there are {', '.join(SHIPPED)}; a file of your "
-            "own is named with its ending, such as mine.yaml)"
-        )
-    try:
-        return read_document(path), str(path)
-    except MissingInputError as error:
-        raise MissingInputError(f"there is no suite file {path}") from error
 
 
 def _checked(document: Document, source: str) -> SuiteConfig:

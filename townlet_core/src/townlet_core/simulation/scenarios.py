@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from townlet_core.config.describe import allowed
-from townlet_core.config.document import parse_yaml, read_document
 from townlet_core.config.problems import ConfigProblems, Problem, show
 from townlet_core.config.scenario import AgentConfig, ForcedPerturbation, ObjectConfig, ScenarioConfig, TieConfig
-from townlet_core.errors import ConfigError, MissingInputError, suggestion
+from townlet_core.config.shipped import read_named
+from townlet_core.errors import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,7 +54,15 @@ def load_scenario(name: str, *, day_ticks: int | None = None) -> ScenarioConfig:
         MissingInputError: there is no such file.
         StorageError: it cannot be read.
     """
-    document, source = _read(name)
+    document, source = read_named(
+        name,
+        shipped=SHIPPED,
+        package=__package__,
+        folder=_FILES,
+        what="scenario",
+        example="village.yaml",
+        field="environment.scenario: ",
+    )
     scenario = _checked(document, source)
     if day_ticks is not None:
         problems = [
@@ -71,24 +77,6 @@ def load_scenario(name: str, *, day_ticks: int | None = None) -> ScenarioConfig:
 def list_scenarios() -> list[ScenarioConfig]:
     """Return the shipped scenarios."""
     return [load_scenario(name) for name in SHIPPED]
-
-
-def _read(name: str) -> tuple[Document, str]:
-    """Return what a scenario's file says, and what errors call it."""
-    if name in SHIPPED:
-        source = f"{name}.yaml"
-        text = resources.files(__package__).joinpath(_FILES, source).read_text(encoding="utf-8")
-        return parse_yaml(text, source=source), source
-    path = Path(name)
-    if path.suffix.lower() not in {".yaml", ".yml", ".json"} and path.name == name:
-        raise ConfigError(
-            f"environment.scenario: there is no scenario {name!r}{suggestion(name, SHIPPED)} "
-            f"(there are {', '.join(SHIPPED)}; a file of your own is named with its ending, such as village.yaml)"
-        )
-    try:
-        return read_document(path), str(path)
-    except MissingInputError as error:
-        raise MissingInputError(f"environment.scenario: there is no scenario file {path}") from error
 
 
 def _checked(document: Document, source: str) -> ScenarioConfig:
