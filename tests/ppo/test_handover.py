@@ -139,6 +139,20 @@ def test_demonstrations_stay_likely(tmp_path, begun, shown) -> None:
         PPOStrategy().run(elsewhere)
 
 
+def test_demonstrations_that_are_not_finite_are_told_of_by_name(tmp_path, begun) -> None:
+    seen = np.zeros((300, 4), np.float32)
+    seen[7, 2] = np.nan
+    steps = {"observation": seen, "actions": np.zeros(300, np.int64), "rewards": np.ones(300, np.float32)}
+    steps |= {"terminations": np.arange(300) == 299, "truncations": np.zeros(300, np.bool_)}
+    limits = np.array([4.8, np.inf, 0.41887903, np.inf], np.float32)
+    observed = {"observation": spaces.Box(-limits, limits, (4,), np.float32)}
+    episodes = [Trajectory(steps=steps, ending="terminated")]
+    path = tmp_path / "data"
+    write_dataset(path, episodes, observation_spaces=observed, action_space=spaces.Discrete(2), **UNNAMED)
+    with pytest.raises(DatasetError, match="data: 'observation' is not finite; 'townlet replay validate' says where"):
+        go(tmp_path / "run", begun, dataset=path, demonstration_coef=1.0, num_minibatches=4)
+
+
 def test_both_forms_have_one_gradient_of_demonstrations(shown, monkeypatch) -> None:
     case = make_case(spaces.Discrete(2)).in_float32()
     spec = case.spec.model_copy(update={"observation_spaces": {"observation": spaces.Box(-9.0, 9.0, (4,), np.float32)}})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from townlet_core.arrays import is_finite
 from townlet_core.errors import ArtefactError, ConfigError, DatasetError
 from townlet_core.policy.backpropagation import ClosedFormNetwork
 from townlet_core.policy.head_gradients import ActionTerms
@@ -92,8 +93,11 @@ class Demonstrations:
             places = action_places(self._dataset, head, actions)
             if ACTION_MASK in rows:
                 require_legal(self._dataset, places, rows[ACTION_MASK])
-        elif not np.isfinite(actions).all():
-            raise DatasetError(f"{self._dataset.path}: an action is not finite; 'townlet replay validate' says where")
+        for name in (ACTIONS, *self._network.spec.observation_spaces):
+            if not is_finite(rows[name]):
+                raise DatasetError(
+                    f"{self._dataset.path}: '{name}' is not finite; 'townlet replay validate' says where"
+                )
         actions = actions.astype(np.int64 if head.counts else np.float32, copy=False)
         return self._differentiate(rows, actions, rows.get(ACTION_MASK), self._normalizer)
 
