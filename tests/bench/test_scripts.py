@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from townlet_core import randomness
-from townlet_core.errors import EnvironmentFault, UsageError
+from townlet_core.errors import ConfigError, EnvironmentFault, UsageError
 from townlet_core.policy.base import Policy
 from townlet_core.services.scripts import IdlePolicy, RandomPolicy, ScriptedPolicy, make_script
 
@@ -69,8 +69,41 @@ def test_an_unknown_script_is_refused_with_the_nearest_and_all_names():
         make_script("scripted", World())
 
 
-def test_actions_that_are_no_list_are_refused():
+def acting(name, space, noise=None):
     world = World()
-    world.action_space = spaces.Box(0, 1, (2,))
-    with pytest.raises(UsageError, match="Discrete"):
-        make_script("random", world)
+    world.action_space = space
+    policy = make_script(name, world)
+    assert noise is None or noise.shape[-1] == policy.noise_size
+    observations = {"observation": np.zeros((1 if noise is None else len(noise), 1, 2), np.float32)}
+    mask = np.ones((len(observations["observation"]), 1), np.bool_)
+    return policy.act(observations, None, mask, noise).actions[:, 0]
+
+
+def test_random_numbers_fill_their_bounds_and_are_normal_where_there_are_none():
+    space = spaces.Box(np.float32([-2, 3, -np.inf, 0]), np.float32([4, 5, np.inf, np.inf]))
+    keys = randomness.key(0, "test", np.arange(20_000)[:, None, None], np.arange(8))
+    actions = acting("random", space, randomness.uniform(keys))
+    assert actions.dtype == np.float32
+    assert all(map(space.contains, actions))
+    assert actions.mean(axis=0) == pytest.approx([1, 4, 0, 0.399], abs=0.05)
+    assert actions.std(axis=0) == pytest.approx([6 / 12**0.5, 2 / 12**0.5, 1, 0.584], abs=0.05)
+    assert actions.min(axis=0)[:2] == pytest.approx([-2, 3], abs=0.01)
+    assert actions.max(axis=0)[:2] == pytest.approx([4, 5], abs=0.01)
+
+
+def test_idle_takes_the_allowed_numbers_nearest_to_zero():
+    space = spaces.Box(np.float32([-2, 3, -5]), np.float32([4, 5, -1]))
+    assert acting("idle", space)[0].tolist() == [0, 3, -1]
+
+
+def test_each_part_of_an_action_is_drawn_by_itself():
+    keys = randomness.key(0, "test", np.arange(12_000)[:, None, None], np.arange(2))
+    actions = acting("random", spaces.MultiDiscrete([2, 3]), randomness.uniform(keys))
+    together = np.bincount(actions[:, 0] * 3 + actions[:, 1], minlength=6)
+    assert together == pytest.approx([2_000] * 6, abs=200)
+    assert acting("idle", spaces.MultiDiscrete([2, 3]))[0].tolist() == [0, 0]
+
+
+def test_actions_that_nobody_can_take_are_refused():
+    with pytest.raises(ConfigError, match="no policy acts on"):
+        acting("random", spaces.MultiBinary(3))

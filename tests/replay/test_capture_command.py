@@ -160,7 +160,7 @@ def test_appended_episodes_have_further_seeds_and_the_ones_before_are_untouched(
         (["--episodes", "1", "--policy", "scriptd"], 64, "did you mean 'scripted'"),
         (["--episodes", "1", "--policy", "runs/none"], 66, "there is no policy and no run runs/none"),
         (["--episodes", "1", "--append"], 66, "out is not a dataset"),
-        (["--episodes", "1", "--env", "gymnasium:Pendulum-v1", "--policy", "random"], 64, "needs Discrete actions"),
+        (["--episodes", "1", "--env", "gymnasium:Pendulum-v1", "--policy", "scripted"], 64, "has no script 'scripted'"),
         (["--episodes", "1", "--policy", "clever", "--env", "town"], 65, "does not fit town"),
     ],
 )

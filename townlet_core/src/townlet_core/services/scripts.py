@@ -2,7 +2,7 @@
 
 Each sees what a learner sees, and nothing else.
 
-Legend: N worlds, A agents per world, K actions.
+Legend: N worlds, A agents per world, K actions (of several parts: all of theirs), D numbers of a continuous action.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from gymnasium import spaces
 
 from townlet_core.errors import EnvironmentFault, UsageError, suggestion
 from townlet_core.policy.base import Policy, PolicyStep
+from townlet_core.policy.heads import ActionHead
+from townlet_core.randomness import box_muller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,12 +31,14 @@ class ScriptPolicy:
 
     Attributes:
         noise_size: how many uniform numbers one agent's decision takes.
+        dtype: of actions.
 
     Args:
-        num_actions: K.
+        num_actions: K; for continuous actions D.
     """
 
     noise_size = 0
+    dtype: type[np.generic] = np.int64
 
     def __init__(self, num_actions: int) -> None:
         self._num_actions = num_actions
@@ -56,7 +60,7 @@ class ScriptPolicy:
             world, agent = (int(index) for index in np.argwhere(stuck)[0])
             raise EnvironmentFault(f"world {world}, agent {agent}: the action mask allows nothing")
         nothing = np.zeros(agent_mask.shape, np.float32)
-        actions = self.choose(observations, action_mask, noise).astype(np.int64, copy=False)
+        actions = self.choose(observations, action_mask, noise).astype(self.dtype, copy=False)
         return PolicyStep(actions, nothing, nothing.copy())
 
     def values(self, observations: Observations) -> Array:
@@ -64,7 +68,7 @@ class ScriptPolicy:
         return np.zeros(next(iter(observations.values())).shape[:2], np.float32)
 
     def choose(self, observations: Observations, action_mask: Array, noise: Array | None) -> Array:
-        """Return (N, A) integers; arguments as for `Policy.act`."""
+        """Return (N, A) integers, or (N, A, parts), or (N, A, D) numbers; arguments as for `Policy.act`."""
         raise NotImplementedError
 
 
@@ -110,6 +114,64 @@ class ScriptedPolicy(ScriptPolicy):
         return self._expert(observations, action_mask)
 
 
+class PartsPolicy(ScriptPolicy):
+    """Decides each part of an action by itself.
+
+    Args:
+        one: decides a part.
+        head: how many actions each part has.
+    """
+
+    def __init__(self, one: ScriptPolicy, head: ActionHead) -> None:
+        super().__init__(head.num_outputs)
+        self.noise_size = one.noise_size * len(head.counts)
+        self._one, self._segments = one, head.segments
+
+    def choose(self, observations: Observations, action_mask: Array, noise: Array | None) -> Array:
+        """Return (N, A, parts) int64."""
+        chosen = [
+            self._one.choose(
+                observations, action_mask[..., segment], None if noise is None else noise[..., part : part + 1]
+            )
+            for part, segment in enumerate(self._segments)
+        ]
+        return np.stack(chosen, axis=-1)
+
+
+class IdleBoxPolicy(ScriptPolicy):
+    """Takes the allowed numbers that are nearest to 0."""
+
+    dtype = np.float32
+
+    def __init__(self, space: spaces.Box) -> None:
+        super().__init__(int(space.shape[0]))
+        self._low, self._high = space.low, space.high
+
+    def choose(self, observations: Observations, action_mask: Array, noise: Array | None) -> Array:
+        """Return (N, A, D) float32."""
+        del observations, noise
+        return np.broadcast_to(np.clip(0.0, self._low, self._high), action_mask.shape)
+
+
+class RandomBoxPolicy(IdleBoxPolicy):
+    """Draws numbers between their bounds; where there are not two, from the standard normal, cut off at the other."""
+
+    def __init__(self, space: spaces.Box) -> None:
+        super().__init__(space)
+        self.noise_size = 2 * self._num_actions
+        self._bounded = np.isfinite(self._low) & np.isfinite(self._high)
+
+    def choose(self, observations: Observations, action_mask: Array, noise: Array | None) -> Array:
+        """Return (N, A, D) float32."""
+        if noise is None:
+            return super().choose(observations, action_mask, noise)
+        size = self._num_actions
+        low, high = np.where(self._bounded, self._low, 0.0), np.where(self._bounded, self._high, 0.0)
+        between = low + noise[..., :size] * (high - low)
+        drawn = np.where(self._bounded, between, box_muller(noise[..., :size], noise[..., size:]))
+        return np.asarray(np.clip(drawn, self._low, self._high))
+
+
 def make_script(name: str, environment: VectorEnvironment) -> Policy:
     """Return `random`, `idle`, or a script that the environment brings along (the town's is `scripted`).
 
@@ -118,15 +180,14 @@ def make_script(name: str, environment: VectorEnvironment) -> Policy:
         environment: where it is to act.
 
     Raises:
-        UsageError: there is no such script here, or actions are not chosen from one list.
+        UsageError: there is no such script here.
+        ConfigError: nobody can act on such actions.
     """
     space = environment.action_space
-    if not isinstance(space, spaces.Discrete):
-        raise UsageError(f"environment '{environment.name}': a script needs Discrete actions, and these are {space}")
-    num_actions = int(space.n)
+    head = ActionHead.for_space(space)
     experts: Mapping[str, Expert] = getattr(environment, "experts", {})
     if name in experts:
-        return ScriptedPolicy(experts[name], num_actions)
+        return ScriptedPolicy(experts[name], head.num_outputs)
     plain: dict[str, type[ScriptPolicy]] = {"random": RandomPolicy, "idle": IdlePolicy}
     if name not in plain:
         known = [*plain, *experts]
@@ -134,4 +195,7 @@ def make_script(name: str, environment: VectorEnvironment) -> Policy:
             f"environment '{environment.name}' has no script '{name}'{suggestion(name, known)}; there are: "
             f"{', '.join(known)}"
         )
-    return plain[name](num_actions)
+    if isinstance(space, spaces.Box):
+        return {"random": RandomBoxPolicy, "idle": IdleBoxPolicy}[name](space)
+    one = plain[name](head.num_outputs)
+    return one if head.kind == "categorical" else PartsPolicy(one, head)
