@@ -86,7 +86,7 @@ class ClosedFormNetwork:
             if has_shared:
                 below += other
         if has_shared:
-            below *= self._slope("shared", len(self.layers.shared), self._shared[-1])
+            below *= self._slope(self._shared[-1])
             self._descend("shared", self.layers.shared, gradients.shared, self._shared[:-1], below, go_on=False)
         if log_std is not None:
             gradients.log_std[:] = log_std
@@ -126,9 +126,10 @@ class ClosedFormNetwork:
             np.matmul(self._row_of_ones(outputs), outputs, out=bias[:, None])
             if index > 0 or go_on:
                 below = self.scratch.array(f"{stack} below {index}", inputs.shape, inputs.dtype)
-                outputs = np.matmul(outputs, layers[index][0].T, out=below)
+                product = np.multiply if outputs.shape[-1] == 1 else np.matmul  # the same; matmul is slow with one
+                outputs = product(outputs, layers[index][0].T, out=below)
             if index > 0:
-                outputs *= self._slope(stack, index, inputs)
+                outputs *= self._slope(inputs)
         return outputs
 
     def _row_of_ones(self, outputs: Array) -> Array:
@@ -140,10 +141,10 @@ class ClosedFormNetwork:
             ones.fill(1)
         return ones
 
-    def _slope(self, stack: str, index: int, activated: Array) -> Array:
+    def _slope(self, activated: Array) -> Array:
         """Return the activation's derivative where it gave `activated`."""
         if self._tanh:
-            slope = self.scratch.array(f"{stack} slope {index}", activated.shape, activated.dtype)
+            slope = self.scratch.array("slope", activated.shape, activated.dtype)
             np.multiply(activated, activated, out=slope)
             return np.subtract(1, slope, out=slope)
         return np.asarray(activated > 0, dtype=activated.dtype)

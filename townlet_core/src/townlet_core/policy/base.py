@@ -5,15 +5,13 @@ Legend: N worlds, A agents per world, K actions, D action dimensions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from townlet_core.arrays import Array, Observations
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyStep:
+class PolicyStep(NamedTuple):
     """One decision for every agent.
 
     Attributes:

@@ -133,18 +133,18 @@ class _Softmax:
         gradient.reshape(-1)[self._chosen] += log_prob.reshape(-1)
         if divergence is not None:
             gradient += divergence * (self._probs - self._stays)
-        return np.moveaxis(gradient, 0, -1)
+        return gradient.transpose(1, 2, 0)
 
 
 def _softmax(logits: Array, mask: Array | None) -> tuple[Array, Array]:
     """Return log-probabilities and probabilities (K, S, B) of logits (S, B, K)."""
     log_probs = np.empty((logits.shape[-1], *logits.shape[:-1]), logits.dtype)
-    np.copyto(log_probs, np.moveaxis(logits, -1, 0))
+    np.copyto(log_probs, logits.transpose(2, 0, 1))
     if mask is not None:
-        np.copyto(log_probs, MASK_FILL, where=np.moveaxis(~mask, -1, 0))
-    log_probs -= log_probs.max(axis=0)
+        np.copyto(log_probs, MASK_FILL, where=~mask.transpose(2, 0, 1))
+    log_probs -= np.maximum.reduce(log_probs)
     probs = np.exp(log_probs)
-    total = probs.sum(axis=0)
+    total = np.add.reduce(probs)
     log_probs -= np.log(total)
     probs /= total
     return log_probs, probs

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -63,10 +64,15 @@ class ActionHead:
         )
 
     @property
-    def segments(self) -> list[slice]:
+    def segments(self) -> tuple[slice, ...]:
         """Where each categorical part lies in the actor's outputs."""
-        ends = np.cumsum(self.counts).tolist()
-        return [slice(end - count, end) for count, end in zip(self.counts, ends, strict=True)]
+        return _segments(self.counts)
+
+
+@lru_cache
+def _segments(counts: tuple[int, ...]) -> tuple[slice, ...]:
+    ends = np.cumsum(counts).tolist()
+    return tuple(slice(end - count, end) for count, end in zip(counts, ends, strict=True))
 
 
 def masked_log_softmax(logits: Array, mask: Array | None) -> Array:
@@ -78,22 +84,36 @@ def masked_log_softmax(logits: Array, mask: Array | None) -> Array:
     return shifted
 
 
-def sample_categorical(log_probs: Array, noise: Array | None) -> Array:
-    """Return int64 actions (...,): the cumulative distribution inverted at `noise` (...,); the mode without noise."""
+def sample_categorical(logits: Array, mask: Array | None, noise: Array | None) -> tuple[Array, Array]:
+    """Sample a softmax: its cumulative distribution is inverted at the noise.
+
+    Args:
+        logits: (..., K) float.
+        mask: (..., K) bool, or None.
+        noise: (...,) float64 in [0, 1), or None for the mode.
+
+    Returns:
+        actions (...,) int64, and their log-probability (...,) in the logits' type.
+    """
+    if mask is not None:
+        logits = np.where(mask, logits, logits.dtype.type(MASK_FILL))
+    shifted: Array = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
+    cumulative = np.add.accumulate(np.exp(shifted), axis=-1, dtype=np.float64)
+    total = cumulative[..., -1]
     if noise is None:
-        return np.asarray(log_probs.argmax(axis=-1))
-    cumulative = np.add.accumulate(np.exp(log_probs.astype(np.float64)), axis=-1)
-    # noise is at most 1 - 2**-53, and the float64 product of that with any total rounds to less than the total: there
-    # always is an action above the threshold, and the first one is taken.
-    threshold = noise[..., None] * cumulative[..., -1:]
-    return np.asarray((cumulative > threshold).argmax(axis=-1))
+        actions = np.asarray(logits.argmax(axis=-1))
+    else:
+        # noise is at most 1 - 2**-53, and the float64 product of that with any total rounds to less than the total:
+        # there always is an action above the threshold, and the first one is taken.
+        actions = np.asarray((cumulative > (noise * total)[..., None]).argmax(axis=-1))
+    return actions, np.asarray(pick(shifted, actions) - np.log(total), dtype=logits.dtype)
 
 
 def pick(log_probs: Array, actions: Array) -> Array:
     """Return the entry (...,) of `log_probs` (..., K) at `actions` (...,)."""
-    rows = log_probs.reshape(-1, log_probs.shape[-1])
-    picked: Array = rows[np.arange(len(rows)), actions.reshape(-1)]
-    return picked.reshape(actions.shape)
+    first = np.arange(0, log_probs.size, log_probs.shape[-1])
+    picked: Array = log_probs.reshape(-1).take(first + actions.reshape(-1)).reshape(actions.shape)
+    return picked
 
 
 def act_categorical(head: ActionHead, logits: Array, mask: Array | None, noise: Array | None) -> tuple[Array, Array]:
@@ -109,15 +129,15 @@ def act_categorical(head: ActionHead, logits: Array, mask: Array | None, noise: 
         actions (...,) or (..., parts) int64, and their log-probability (...,) in the logits' type.
     """
     if head.kind == "categorical":
-        log_probs = masked_log_softmax(logits, mask)
-        actions = sample_categorical(log_probs, None if noise is None else noise[..., 0])
-        return actions, pick(log_probs, actions)
+        return sample_categorical(logits, mask, None if noise is None else noise[..., 0])
     chosen, total = [], None
     for part, segment in enumerate(head.segments):
-        log_probs = masked_log_softmax(logits[..., segment], None if mask is None else mask[..., segment])
-        actions = sample_categorical(log_probs, None if noise is None else noise[..., part])
+        actions, picked = sample_categorical(
+            logits[..., segment],
+            None if mask is None else mask[..., segment],
+            None if noise is None else noise[..., part],
+        )
         chosen.append(actions)
-        picked = pick(log_probs, actions)
         total = picked if total is None else total + picked
     assert total is not None
     return np.stack(chosen, axis=-1), total

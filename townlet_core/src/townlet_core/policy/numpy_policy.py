@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium import spaces
 
 from townlet_core.errors import EnvironmentFault
 from townlet_core.policy import heads, network
@@ -48,6 +49,7 @@ class NumpyPolicy:
         self._paired = paired_layers(self._layers.actor, self._layers.critic)
         self._worlds_per_shard = worlds_per_shard
         self._operations = NumpyOperations()
+        self._plain = _plain_observation(spec, normalizer)
 
     def act(
         self,
@@ -100,6 +102,8 @@ class NumpyPolicy:
         return operations.linear(actor, *layers.actor[-1]), operations.linear(critic, *layers.critic[-1])[..., 0]
 
     def _features(self, observations: Observations) -> Any:
+        if self._plain is not None:
+            return self._stacked(observations[self._plain])
         prepared = prepare(self.spec.observation_spaces, observations, self.normalizer)
         inputs = {name: self._stacked(values) for name, values in prepared.items()}
         return network.encoded(self._operations, self.spec, self._encoder, self._layers, inputs)
@@ -118,3 +122,11 @@ class NumpyPolicy:
                     f"world {world}, agent {agent}: the action mask allows nothing; "
                     "every present agent needs at least one action"
                 )
+
+
+def _plain_observation(spec: PolicySpec, normalizer: Normalizer) -> str | None:
+    """Return the name of the only observation where it is fed as it is, else None; worth it for few worlds only."""
+    name, space = next(iter(spec.observation_spaces.items()))
+    is_bare = spec.encoder.name == "flatten" and not spec.shared_hidden and not normalizer
+    is_row = isinstance(space, spaces.Box) and space.dtype == np.float32 and len(space.shape) == 1
+    return name if is_bare and is_row and len(spec.observation_spaces) == 1 else None
