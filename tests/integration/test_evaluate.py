@@ -9,6 +9,7 @@ import pytest
 
 from townlet_core.cli import train as train_command
 from townlet_core.runs.layout import RunDirectory
+from townlet_core.runs.status import RunRecord, timestamp
 
 TINY = ("--set", "strategies.ppo.total_steps=64", "--set", "environment.max_episode_steps=3")
 
@@ -79,8 +80,36 @@ def test_a_run_cannot_name_code_to_run_unless_it_is_trusted(townlet, small, monk
             assert "it ran" in done.stderr
 
 
-def test_the_next_command_names_the_environment_only_where_the_run_may_not(monkeypatch):
-    for name, more in (("gymnasium:A-v1", ""), ("my-town", ""), ("gymnasium:m:A-v1", " --env gymnasium:m:A-v1")):
-        run = RunDirectory(Path("my runs/run"))
-        monkeypatch.setattr(run, "record", lambda name=name: type("Record", (), {"environment": name}))
-        assert train_command._evaluation(run) == f"townlet evaluate 'my runs/run' --episodes 100{more}"
+def written(directory: Path, environment: str, strategy: str, settings: str) -> RunDirectory:
+    run = RunDirectory.create(directory / "my runs" / "run")
+    known = {"id": "run", "seed": 0, "versions": {}, "num_threads": 1, "config_digest": ""}
+    now = timestamp(0)
+    run.write_record(RunRecord(**known, strategy=strategy, environment=environment, created=now, updated=now))
+    run.config_path.write_text(f"strategies: {{{strategy}: {{{settings}}}}}\n")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("environment", "strategy", "settings", "more"),
+    [
+        ("gymnasium:A-v1", "ppo", "evaluate_every: 0", []),
+        ("gymnasium:A-v1", "ppo", "evaluate_every: 4", ["--stochastic"]),
+        ("gymnasium:A-v1", "bc", "evaluate_deterministic: false", ["--stochastic"]),
+        ("my-town", "anneal", "evaluate_deterministic: true", []),
+        ("my-town", "random-search", "", []),
+        ("town", "ppo", "evaluate_every: 0", ["--stochastic"]),
+        ("town", "bc", "evaluate_deterministic: true", []),
+        ("gymnasium:m:A-v1", "ppo", "", ["--env", "gymnasium:m:A-v1"]),
+    ],
+)
+def test_the_next_command_names_code_to_run_and_samples_where_the_run_did(
+    tmp_path, environment, strategy, settings, more
+):
+    run = written(tmp_path, environment, strategy, settings)
+    words = ["townlet", "evaluate", str(run.path), "--episodes", "100"]
+    assert shlex.split(train_command._evaluation(run, "")) == words + more
+
+
+def test_a_policy_of_the_towns_recordings_samples_wherever_its_run_was_to_act(tmp_path):
+    run = written(tmp_path, "gymnasium:A-v1", "ppo", "")
+    assert train_command._evaluation(run, "town").endswith("--stochastic")

@@ -16,6 +16,8 @@ from townlet_core.cli.options import config_argument, config_options, load_from_
 from townlet_core.cli.state import CliState, pass_state
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from townlet_core.config.load import LoadedConfig
     from townlet_core.dto.base import TrainingResultBase
     from townlet_core.runs.layout import RunDirectory
@@ -100,13 +102,25 @@ def _newest_resumable(loaded: LoadedConfig) -> Path:
     return find_resumable(loaded.config.training.runs_dir, config_digest(loaded.config)).path
 
 
-def _evaluation(run: RunDirectory) -> str:
-    """Return the command that evaluates the run's policy in the run's own environment."""
+def _evaluation(run: RunDirectory, trained_in: str) -> str:
+    """Return the command that evaluates the run's policy in its own environment, as the run itself did."""
+    from townlet_core.config.document import read_document
     from townlet_core.environments.build import runs_code
 
-    words = ["townlet", "evaluate", os.fspath(run.path), "--episodes", "100"]
-    environment = run.record().environment
-    return shlex.join([*words, "--env", environment] if runs_code(environment) else words)
+    words, record = ["townlet", "evaluate", os.fspath(run.path), "--episodes", "100"], run.record()
+    if runs_code(record.environment):
+        words += ["--env", record.environment]
+    settings = read_document(run.config_path).values["strategies"].get(record.strategy, {})
+    if _samples(settings, trained_in or record.environment):
+        words.append("--stochastic")
+    return shlex.join(words)
+
+
+def _samples(settings: Mapping[str, Any], environment: str) -> bool:
+    """Return whether the run sampled the actions it was evaluated by, or samples are the better policy: in the town."""
+    if "evaluate_deterministic" in settings:
+        return not settings["evaluate_deterministic"]
+    return environment == "town" or bool(settings.get("evaluate_every"))
 
 
 def _trained_in(policy: Path) -> str:
@@ -202,9 +216,10 @@ def _report(result: TrainingResultBase, run: RunDirectory, *, as_json: bool) -> 
     if result.artefact is not None:
         policy = run.path / result.artefact.path
         lines.append(("policy", f"{policy}  artefact sha256 {result.artefact.digest[:12]}"))
-        is_homeless = data.get("data_mode") == "replay" and not _trained_in(policy)
+        trained_in = _trained_in(policy)
+        is_homeless = data.get("data_mode") == "replay" and not trained_in
         if not (is_homeless or data.get("rollout_skipped")):  # what could not be run would not run there either
-            lines.append(("next", _evaluation(run)))
+            lines.append(("next", _evaluation(run, trained_in)))
     if "stages" in data:
         from townlet_core.cli.anneal_table import stage_lines
 
