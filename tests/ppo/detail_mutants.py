@@ -88,8 +88,8 @@ DETAILS = {
     ),
     "absent rows count, closed form": Mutant(
         CLOSED_FORM,
-        "weights *= weights.dtype.type(1.0 / minibatch.count)",
-        "weights[:] = 1.0 / minibatch.count",
+        "weights *= weights.dtype.type(1.0 / minibatch.num_learned)",
+        "weights[:] = 1.0 / minibatch.num_learned",
         "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
     ),
     "the slope of tanh is forgotten": Mutant(
@@ -184,8 +184,8 @@ DETAILS = {
     ),
     "only the first shard teaches": Mutant(
         AUTOGRAD,
-        "minibatch.count, coefficients), weights):",
-        "minibatch.count, coefficients), weights)[:1]:",
+        "minibatch, coefficients), weights):",
+        "minibatch, coefficients), weights)[:1]:",
         "test_update.py::test_one_shard_and_four_agree_to_rounding",
     ),
     "the learning rate stays": Mutant(

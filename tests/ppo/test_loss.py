@@ -37,7 +37,8 @@ def loss_of(log_probs: torch.Tensor, advantages, *, old=None, coefficients=POLIC
     } | fields
     values = given.pop("values", zeros)
     entropies = given.pop("entropies", zeros)
-    minibatch = SimpleNamespace(count=given.pop("count"), deviation=0.0)
+    count = given.pop("count")
+    minibatch = SimpleNamespace(count=count, num_learned=count, deviation=0.0)
     sums = ppo_terms(
         log_probs,
         entropies,

@@ -50,7 +50,7 @@ class AutogradGradient:
         for group in minibatch.groups(self._group_rows):
             weights = self._network.shard_weights(group.stop - group.start)
             terms = self._terms(rows, minibatch, group, weights, coefficients)
-            for gradient in self._network.shard_gradients(terms.loss(minibatch.count, coefficients), weights):
+            for gradient in self._network.shard_gradients(terms.loss(minibatch, coefficients), weights):
                 total += gradient
             sums.append(torch.stack([term.detach() for term in terms]))
         reported = LossSums(*torch.stack(sums).sum(dim=0)).reported(minibatch, coefficients)
@@ -93,6 +93,7 @@ class AutogradGradient:
             advantages=sent(minibatch.advantages),
             returns=sent(minibatch.returns),
             weights=sent(minibatch.weights),
+            scripted=None if minibatch.scripted is None else sent(minibatch.scripted),
             coefficients=coefficients,
         )
 

@@ -40,9 +40,12 @@ class Minibatch:
         old_values: under the same.
         advantages: as the loss takes them.
         returns: the value targets.
-        weights: 1 for present rows and 0 for the others.
+        weights: 1 for present rows in which the learner acted, and 0 for the others.
         count: number of present rows.
         deviation: of the advantages before they were normalised.
+        scripted: 1 for present rows in which a script acted, and 0 for the others; None where none ever did. They are
+            learned from by the critic alone.
+        num_scripted: number of those rows.
     """
 
     rows: Array
@@ -53,6 +56,13 @@ class Minibatch:
     weights: Array
     count: int
     deviation: float
+    scripted: Array | None = None
+    num_scripted: int = 0
+
+    @property
+    def num_learned(self) -> int:
+        """Number of rows that the actor learns from; 1 for none, so that it can be divided by."""
+        return max(1, self.count - self.num_scripted)
 
     def groups(self, num_rows: int) -> list[slice]:
         """Return groups of whole shards of at most about `num_rows` rows, whose sizes differ by one shard at most."""
@@ -133,8 +143,11 @@ class RolloutBatch:
         self.actions = rows_of(buffer.actions)
         self.action_mask = None if buffer.action_mask is None else rows_of(buffer.action_mask)
         self.reference = None if reference is None else (rows_of(reference[0]), reference[1])
-        self._columns = np.empty((5, size), buffer.values.dtype)
-        columns = (buffer.log_probs, buffer.values, advantages, advantages + buffer.values, buffer.agent_mask)
+        columns = [buffer.log_probs, buffer.values, advantages, advantages + buffer.values, buffer.agent_mask]
+        if (blend := buffer.blend) is not None:
+            columns[0], columns[4] = blend.learner_log_probs, buffer.agent_mask & ~blend.is_scripted
+            columns.append(buffer.agent_mask & blend.is_scripted)
+        self._columns = np.empty((len(columns), size), buffer.values.dtype)
         for column, values in zip(self._columns, columns, strict=True):
             column[:] = values.reshape(-1)
 
@@ -159,8 +172,10 @@ class RolloutBatch:
                 yield self._minibatch(np.ascontiguousarray(rows), count)
 
     def _minibatch(self, rows: Array, count: int) -> Minibatch:
-        old_log_probs, old_values, advantages, returns, weights = self._columns.take(rows, axis=1)
-        normalized, deviation = normalized_advantages(advantages, weights, count)
+        old_log_probs, old_values, advantages, returns, weights, *others = self._columns.take(rows, axis=1)
+        scripted = others[0] if others else None
+        num_scripted = 0 if scripted is None else int(np.count_nonzero(scripted))
+        normalized, deviation = normalized_advantages(advantages, weights, count - num_scripted)
         return Minibatch(
             rows=rows,
             old_log_probs=old_log_probs,
@@ -170,6 +185,8 @@ class RolloutBatch:
             weights=weights,
             count=count,
             deviation=deviation,
+            scripted=scripted,
+            num_scripted=num_scripted,
         )
 
     def features(self, rows: Array, scratch: Scratch) -> Array:

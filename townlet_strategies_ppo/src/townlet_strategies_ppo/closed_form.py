@@ -114,18 +114,23 @@ class _Worker:
         np.greater(np.abs(excess), clip_range, out=outside, casting="unsafe")
         excess -= log_ratio
         free = ratio * advantages
-        held = np.clip(ratio, 1.0 - clip_range, 1.0 + clip_range)
+        held = np.minimum(np.maximum(ratio, 1.0 - clip_range), 1.0 + clip_range)
         held *= advantages
         np.minimum(free, held, out=policy)
         value_slopes(values, minibatch, group, coefficients.value_clip_range, errors=value)
         entropy[:], divergence[:] = actions.entropy, actions.divergence
         sums: Array = np.matmul(terms, weights[..., None])[..., 0]
-        weights *= weights.dtype.type(1.0 / minibatch.count)
+        shares = weights
+        if minibatch.scripted is not None:  # the critic learns from those rows too
+            shares = weights + minibatch.scripted[group]
+            sums[:, LossSums._fields.index("value")] = (value * shares).sum(axis=1)
+            shares *= shares.dtype.type(1.0 / minibatch.count)
+        weights *= weights.dtype.type(1.0 / minibatch.num_learned)
         np.copyto(free, 0.0, where=free > held)
         free *= weights
         pull = None if batch.reference is None else weights * coefficients.reference_kl_coef
         d_outputs, d_log_std = actions.backward(np.negative(free, out=free), weights * -coefficients.entropy_coef, pull)
-        values *= weights
+        values *= shares
         values *= coefficients.value_coef
         return self._network.backward(d_outputs, values, d_log_std), sums
 

@@ -10,12 +10,14 @@ Legend: T steps, N worlds, A agents per world.
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.errors import ConfigError, DatasetError
 from townlet_core.services.buffer import RolloutBuffer
 from townlet_core.services.rollout import RolloutStatistics
 from townlet_core.services.run_dataset import dataset_files, environment_name, open_run_dataset, require_same_dataset
+from townlet_strategies_ppo.blend import make_blend
 from townlet_strategies_ppo.experience import Experience, ExperienceSource, LiveExperience
 from townlet_strategies_ppo.recorded import RecordedRows
 from townlet_strategies_ppo.recorded_survey import require_equal_spaces, survey
@@ -40,13 +42,15 @@ def open_experience(context: TrainingContext, settings: PPOSettings) -> Iterator
         MissingInputError: there is no dataset.
         DatasetError: it is damaged, not what PPO needs, or not of the environment.
     """
-    dataset = _dataset(context, settings)
+    dataset, blend = _dataset(context, settings), make_blend(settings)
     if dataset is not None and settings.data_mode == "replay":
         shape = (settings.num_steps, context.config.environment.num_worlds, 1)
         yield ReplayExperience(dataset, settings, shape=shape, seed=context.seed)
         return
     with closing(context.resolver.environment(context.config.environment)) as environment:
-        live = LiveExperience(environment, context.services.rollout, num_steps=settings.num_steps, seed=context.seed)
+        live = LiveExperience(
+            environment, context.services.rollout, num_steps=settings.num_steps, seed=context.seed, blend=blend
+        )
         if dataset is None:
             yield live
         else:
@@ -184,7 +188,7 @@ class MixedExperience:
                 f"the dataset has action masks, and environment '{self.environment_name}' has none: what was recorded "
                 "is another task"
             )
-        self._recorded.start_into(self._live.buffer, learner.state)
+        self._recorded.start_into(replace(self._live.buffer, blend=None), learner.state)  # in the same memory
         self._state = learner.state
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from townlet_core import randomness
 from townlet_core.arrays import is_finite
 from townlet_core.errors import ArtefactError, ConfigError, DatasetError
 from townlet_core.policy.backpropagation import ClosedFormNetwork
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from townlet_core.context import PPOState, TrainingContext
     from townlet_core.policy.inputs import Moments
     from townlet_core.replay.dataset import Dataset
+    from townlet_core.services.buffer import RolloutBuffer
     from townlet_core.torch.network import TorchNetwork
     from townlet_strategies_ppo.learner import Learner
     from townlet_strategies_ppo.settings import PPOSettings
@@ -79,7 +81,7 @@ class Demonstrations:
         )
         self._place = -1
         self._batches: Iterator[dict[str, Array]] = iter(())
-        self._differentiate = _ClosedForm(network) if is_closed_form(network) else _Autograd(network)
+        self._differentiate = _differentiator(network)
 
     def __call__(self, number: int) -> tuple[Any, float]:
         """Return the gradient (P,) of batch `number`, which holds until the next call, and its loss.
@@ -123,19 +125,22 @@ class Demonstrations:
 
 
 def open_demonstrations(context: TrainingContext, settings: PPOSettings, learner: Learner) -> Demonstrations | None:
-    """Return the demonstrations of a run, None where `settings` want none.
+    """Return the demonstrations of a run, None where `settings` want none, or those of the blend.
 
     Raises:
-        ConfigError: no dataset is named.
+        ConfigError: no dataset is named, and no script is blended with the policy.
         MissingInputError: there is none.
         DatasetError: it is damaged, too small, or of other spaces.
     """
     if settings.demonstration_coef == 0:
         return None
     if settings.dataset is None:
+        if settings.blend_share > 0:
+            return None
         raise ConfigError(
             f"strategies.ppo.demonstration_coef is {settings.demonstration_coef:g}, and strategies.ppo.dataset is not "
-            "set: name the demonstrations with --set strategies.ppo.dataset=DIR ('townlet capture' records some)"
+            "set: name the demonstrations with --set strategies.ppo.dataset=DIR ('townlet capture' records some), or "
+            "let a script show them with blend_share"
         )
     dataset = open_run_dataset(settings.dataset, context.run)
     shown = PolicySpec.for_spaces(dataset.manifest.observation_spaces, dataset.manifest.action_space)
@@ -146,6 +151,59 @@ def open_demonstrations(context: TrainingContext, settings: PPOSettings, learner
     return Demonstrations(
         dataset, learner.network, learner.normalizer, batch_size=settings.demonstration_rows, seed=context.seed
     )
+
+
+class ScriptedRows:
+    """Rows of the rollout in which a script acted in the policy's place, as demonstrations.
+
+    Where a dataset is named, that alone is what is to stay likely: the script may be there to explore.
+
+    Args:
+        network: who learns.
+        normalizer: moments of its observations, always the newest.
+        batch_size: B at most; less where a rollout has less.
+        seed: of the order.
+    """
+
+    def __init__(self, network: TorchNetwork, normalizer: Mapping[str, Moments], *, batch_size: int, seed: int) -> None:
+        self._normalizer, self._batch_size, self._seed = normalizer, batch_size, seed
+        self._names = tuple(network.spec.observation_spaces)
+        self._differentiate = _differentiator(network)
+
+    @classmethod
+    def of(cls, context: TrainingContext, settings: PPOSettings, learner: Learner) -> ScriptedRows | None:
+        """Return those of a run, None where its settings want none."""
+        if settings.demonstration_coef == 0 or settings.blend_share == 0 or settings.dataset is not None:
+            return None
+        return cls(learner.network, learner.normalizer, batch_size=settings.demonstration_rows, seed=context.seed)
+
+    def beside(self, state: PPOState, buffer: RolloutBuffer) -> Callable[[int], tuple[Any, float]] | None:
+        """Return what gives the batches of the update that follows `state`, by the number of its minibatch.
+
+        None where the script never acted in the rollout.
+        """
+        assert buffer.blend is not None
+        found = np.flatnonzero(buffer.blend.is_scripted & buffer.agent_mask)
+        if len(found) == 0:
+            return None
+        key = randomness.key(self._seed, "scripted rows", state.attempt, state.update + 1)
+        order = found[randomness.permutation(key, len(found))[0]]
+        size = min(self._batch_size, len(order))
+
+        def rows_of(column: Array, chosen: Array) -> Array:
+            return column.reshape(buffer.rewards.size, *column.shape[3:]).take(chosen, axis=0)
+
+        def batch(number: int) -> tuple[Any, float]:
+            chosen = order[np.arange(number * size, (number + 1) * size) % len(order)]
+            seen = {name: rows_of(buffer.observations[name], chosen) for name in self._names}
+            mask = None if buffer.action_mask is None else rows_of(buffer.action_mask, chosen)
+            return self._differentiate(seen, rows_of(buffer.actions, chosen), mask, self._normalizer)
+
+        return batch
+
+
+def _differentiator(network: TorchNetwork) -> _ClosedForm | _Autograd:
+    return _ClosedForm(network) if is_closed_form(network) else _Autograd(network)
 
 
 class _ClosedForm:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from townlet_core.services.buffer import RolloutBuffer
     from townlet_core.services.capture import RolloutCaptureService
     from townlet_core.services.rollout import Rollout, RolloutStatistics
+    from townlet_strategies_ppo.blend import Blend
     from townlet_strategies_ppo.learner import Learner
 
 
@@ -128,12 +129,19 @@ class LiveExperience:
         service: starts rollouts.
         num_steps: T.
         seed: of the episodes and of action noise.
+        blend: the script that acts in the policy's place now and then; None for none.
     """
 
     shown_by, dataset_digest = "the environment", ""
 
     def __init__(
-        self, environment: VectorEnvironment, service: RolloutCaptureService, *, num_steps: int, seed: int
+        self,
+        environment: VectorEnvironment,
+        service: RolloutCaptureService,
+        *,
+        num_steps: int,
+        seed: int,
+        blend: Blend | None = None,
     ) -> None:
         self.environment_name, self.exact = environment.name, environment.exact
         self.observation_spaces, self.action_space = environment.observation_spaces, environment.action_space
@@ -142,7 +150,7 @@ class LiveExperience:
         self.baseline = BaselineFields()
         self.buffer: RolloutBuffer | None = None
         self._environment = environment
-        self._service, self._num_steps, self._seed = service, num_steps, seed
+        self._service, self._num_steps, self._seed, self._blend = service, num_steps, seed, blend
         self._learner: Learner | None = None
         self._rollout: Rollout | None = None
 
@@ -174,7 +182,8 @@ class LiveExperience:
 
     def _new_rollout(self, learner: Learner) -> Rollout:
         seeds = self._episode_seed(learner.state.attempt, learner.state.num_resumes)
-        return self._service.start(self._environment, learner.policy, seeds=seeds)
+        policy = learner.policy if self._blend is None else self._blend.of(learner.policy, self._environment)
+        return self._service.start(self._environment, policy, seeds=seeds)
 
     def _episode_seed(self, attempt: int, resumes: int) -> int:
         """Return the seed of episodes and noise; a run that begins anew has episodes that it has not seen."""
@@ -189,6 +198,9 @@ class LiveExperience:
         assert self._rollout is not None
         assert self.buffer is not None
         self._environment.begin_cycle(cycle)
+        if self._blend is not None:
+            assert self._learner is not None
+            self._blend.prepare(self._learner.state)
         return Experience(self.buffer, self._rollout.fill(self.buffer))
 
     def advance(self) -> None:

@@ -1,7 +1,8 @@
 """The clipped surrogate loss of PPO (Schulman et al. 2017, equations 7 and 9), as sums per shard.
 
 A minibatch is divided by its global count of present rows, never by a shard's own: a mean of means would weight shards
-of few present agents too much.
+of few present agents too much. Rows in which a script acted are in the value loss alone, and everything else is divided
+by the number of the others.
 
 Legend: S shards, B rows of a shard.
 """
@@ -29,7 +30,7 @@ class LossCoefficients:
 
 
 class LossSums(NamedTuple):
-    """Sums over the present rows of a minibatch; numbers or tensors.
+    """Sums over the rows of a minibatch in which the learner acted; `value` over all present ones. Numbers or tensors.
 
     Attributes:
         policy: min(ratio x advantage, clipped ratio x advantage).
@@ -49,23 +50,25 @@ class LossSums(NamedTuple):
     excess: Any
     divergence: Any
 
-    def loss(self, count: int, coefficients: LossCoefficients) -> Any:
-        """Return the loss of `count` rows: what is to grow with a minus sign, each term with its weight."""
-        value = 0.5 * coefficients.value_coef * self.value + coefficients.reference_kl_coef * self.divergence
-        return (value - self.policy - coefficients.entropy_coef * self.entropy) / count
+    def loss(self, minibatch: Minibatch, coefficients: LossCoefficients) -> Any:
+        """Return the loss: the mean of each term with its weight, of what is to grow with a minus sign."""
+        learned = minibatch.num_learned
+        value = 0.5 * coefficients.value_coef * self.value * (learned / minibatch.count)
+        value = value + coefficients.reference_kl_coef * self.divergence
+        return (value - self.policy - coefficients.entropy_coef * self.entropy) / learned
 
     def reported(self, minibatch: Minibatch, coefficients: LossCoefficients) -> list[Any]:
         """Return what `update.REPORTED` names."""
-        count = minibatch.count
+        count, learned = minibatch.count, minibatch.num_learned
         return [
-            self.loss(count, coefficients),
-            -self.policy / count,
+            self.loss(minibatch, coefficients),
+            -self.policy / learned,
             0.5 * self.value / count,
-            self.entropy / count,
-            self.outside / count,
-            -self.log_ratio / count,
-            self.excess / count,
-            self.divergence / count,
+            self.entropy / learned,
+            self.outside / learned,
+            -self.log_ratio / learned,
+            self.excess / learned,
+            self.divergence / learned,
             minibatch.deviation,
             count,
         ]
@@ -82,6 +85,7 @@ def ppo_terms(
     advantages: torch.Tensor,
     returns: torch.Tensor,
     weights: torch.Tensor,
+    scripted: torch.Tensor | None = None,
     coefficients: LossCoefficients,
 ) -> LossSums:
     """Return the sums of some shards of a minibatch, scalars; policy, value, entropy and divergence have gradients.
@@ -95,11 +99,12 @@ def ppo_terms(
         old_values: (S, B) under the same.
         advantages: (S, B).
         returns: (S, B), the value targets.
-        weights: (S, B), 1 for present rows and 0 for the others.
+        weights: (S, B), 1 for present rows in which the learner acted, and 0 for the others.
+        scripted: (S, B), 1 for those in which a script acted; None where none ever did.
         coefficients: weights of the terms.
     """
 
-    def total(terms: torch.Tensor) -> torch.Tensor:
+    def total(terms: torch.Tensor, weights: torch.Tensor = weights) -> torch.Tensor:
         return (terms * weights).sum(dim=1).sum()
 
     log_ratio = (log_probs - old_log_probs) * weights
@@ -115,4 +120,5 @@ def ppo_terms(
     with torch.no_grad():
         outside = ((ratio - 1.0).abs() > clip).to(ratio.dtype)
         rest = total(outside), total(log_ratio), total(ratio - 1.0 - log_ratio)
-    return LossSums(policy, total(error), total(entropies), *rest, total(divergences))
+    value = total(error, weights if scripted is None else weights + scripted)
+    return LossSums(policy, value, total(entropies), *rest, total(divergences))

@@ -31,12 +31,21 @@ def total_steps(settings: PPOSettings, shape: tuple[int, int]) -> int:
     return settings.num_updates * settings.num_steps * shape[0] * shape[1]
 
 
+def blend_share(settings: PPOSettings, state: PPOState) -> float:
+    """Return in which share of the agent-steps of the next rollout the script acts."""
+    return settings.blend_share * (_left(settings, state) if settings.blend_schedule == "linear" else 1.0)
+
+
+def _left(settings: PPOSettings, state: PPOState) -> float:
+    """Return which share of the run is still to be made."""
+    if settings.num_updates is None:
+        return 1.0 - min(1.0, state.agent_steps / settings.total_steps)
+    return 1.0 - min(1.0, state.update / settings.num_updates)
+
+
 def next_rates(settings: PPOSettings, state: PPOState) -> Rates:
     """Return what holds for the next update."""
-    if settings.num_updates is None:
-        left = 1.0 - min(1.0, state.agent_steps / settings.total_steps)
-    else:
-        left = 1.0 - min(1.0, state.update / settings.num_updates)
+    left = _left(settings, state)
     protection = left if settings.protection_schedule == "linear" else 1.0
     rate = settings.learning_rate * (left if settings.learning_rate_schedule == "linear" else 1.0)
     return Rates(

@@ -118,14 +118,32 @@ class PPOSettings(NetworkSettings):
         default=0.0,
         ge=0,
         le=1e6,
-        description="Weight of the mean of -log probability of what the demonstrator did, in rows of `dataset`. [1]",
+        description="Weight of the mean of -log probability of what the demonstrator did, in rows of `dataset`; "
+        "without one, of what the script of blend_share did in the rollout. [1]",
     )
     demonstration_rows: int = Field(
-        default=256, ge=1, le=1_048_576, description="Rows of `dataset` beside each minibatch. [rows]"
+        default=256, ge=1, le=1_048_576, description="Rows of demonstrations beside each minibatch. [rows]"
     )
     protection_schedule: Literal["constant", "linear"] = Field(
         default="linear",
         description="Whether reference_kl_coef and demonstration_coef fall linearly to 0 over total_steps.",
+    )
+    blend_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the agent-steps of rollouts in which a script acts in the policy's place, drawn for "
+        "every agent in every step; those rows teach the critic, and the policy only as demonstrations. [1]",
+    )
+    blend_policy: str = Field(
+        default="scripted",
+        min_length=1,
+        max_length=256,
+        description="Name of that script: random, idle, or one that the environment brings along, as the town does "
+        "with scripted.",
+    )
+    blend_schedule: Literal["constant", "linear"] = Field(
+        default="constant", description="Whether blend_share falls linearly to 0 over total_steps."
     )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         default="float32",

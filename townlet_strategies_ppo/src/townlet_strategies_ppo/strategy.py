@@ -21,8 +21,9 @@ from townlet_core.torch.device import limited_threads, resolve_device
 from townlet_strategies_ppo.advantages import generalized_advantages
 from townlet_strategies_ppo.batch import RolloutBatch
 from townlet_strategies_ppo.best import Evaluations, best_policy
+from townlet_strategies_ppo.blend import scripted_share
 from townlet_strategies_ppo.data_modes import open_experience
-from townlet_strategies_ppo.demonstrations import open_demonstrations
+from townlet_strategies_ppo.demonstrations import ScriptedRows, open_demonstrations
 from townlet_strategies_ppo.handover import count_warmup, is_warming, make_reference
 from townlet_strategies_ppo.kept import KeptCheckpoints, read_record
 from townlet_strategies_ppo.learner import Learner
@@ -33,7 +34,7 @@ from townlet_strategies_ppo.threads import choose_threads, learning
 from townlet_strategies_ppo.update import UpdateMetrics, update
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from townlet_core.arrays import Array
     from townlet_core.context import PPOState, TrainingContext
@@ -117,6 +118,7 @@ class _Run:
             worlds_per_shard=self.worlds_per_shard,
         )
         self.demonstrations = open_demonstrations(self.context, self.settings, self.learner)
+        self.scripted_rows = ScriptedRows.of(self.context, self.settings, self.learner)
         if self.demonstrations is not None and self.loaded is not None:
             self.demonstrations.require_same(files, where=where)
         with learning(network, self.settings, state.num_threads) as self.gradient:
@@ -273,8 +275,14 @@ class _Run:
             rates,
             epoch_keys=keys,
             critic=learner.network.layout.part("critic"),
-            demonstrations=None if self.demonstrations is None else self.demonstrations.beside(learner.state),
+            demonstrations=self._beside(buffer),
         )
+
+    def _beside(self, buffer: RolloutBuffer) -> Callable[[int], tuple[Any, float]] | None:
+        """Return what gives the demonstrations beside each minibatch of the next update, None for none."""
+        if self.demonstrations is not None:
+            return self.demonstrations.beside(self.learner.state)
+        return None if self.scripted_rows is None else self.scripted_rows.beside(self.learner.state, buffer)
 
     def _count(self, statistics: RolloutStatistics, metrics: UpdateMetrics) -> None:
         state = self.learner.state
@@ -311,6 +319,7 @@ class _Run:
                 "actor_share": rates.actor_share,
                 "reference_kl": metrics.mean("reference_kl") if rates.reference_kl_coef > 0 else None,
                 "demonstration_loss": metrics.demonstration_loss,
+                "scripted_share": scripted_share(experience.buffer),
                 **self.experience.baseline.model_dump(),
                 "data_mode": self.settings.data_mode,
                 "rollout_ticks": 0 if experience.is_recorded else self.settings.num_steps,

@@ -120,6 +120,12 @@ class PPOTelemetry(EvaluationFields, AnnealFields, TownFields, BaselineFields):
     demonstration_loss: float | None = Field(
         default=None, description="Mean of -log probability of the demonstrations; None without any."
     )
+    scripted_share: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="Share of the agent-steps in which a script acted in the policy's place; None without a blend.",
+    )
     steps: int = Field(ge=0, description="Optimiser steps made in the whole run.")
     entropy: float = Field(description="Mean entropy of the policy over legal actions, in nats.")
     batch_entropy_mean: float = Field(description="Mean of the minibatches' entropies.")

@@ -5,10 +5,24 @@ Legend: N worlds, A agents per world, K actions, D action dimensions.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from townlet_core.arrays import Array, Observations
+
+
+@dataclass(frozen=True, slots=True)
+class BlendRows:
+    """Who acted, where a script acts in the place of a learner now and then; of one step (N, A), or of T (T, N, A).
+
+    Attributes:
+        is_scripted: bool; the script did.
+        learner_log_probs: float32, of the actions under the learner alone.
+    """
+
+    is_scripted: Array
+    learner_log_probs: Array
 
 
 class PolicyStep(NamedTuple):
@@ -19,12 +33,14 @@ class PolicyStep(NamedTuple):
         log_probs: (N, A) float32, of `actions` under this policy; zeros for a script.
         values: (N, A) float32; zeros for a policy without a critic.
         state: what the policy wants back at the next step; None for feed-forward policies.
+        blend: who acted, in a blend of two policies; else None.
     """
 
     actions: Array
     log_probs: Array
     values: Array
     state: object | None = None
+    blend: BlendRows | None = None
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from townlet_core.environments.limits import require_memory
 from townlet_core.errors import ConfigError
+from townlet_core.policy.base import BlendRows
 from townlet_core.spaces import action_count
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _FIXED_BYTES = 3 * 1 + 4 * 4
 """Bytes of an agent's step in the arrays that every buffer has: three of flags, four of float32."""
+
+_BLEND_BYTES = 1 + 4
+"""Bytes of an agent's step in the arrays of a blend."""
 
 
 @dataclass(slots=True)
@@ -42,6 +46,7 @@ class RolloutBuffer:
         terminations: (T, N, A) bool.
         truncations: (T, N, A) bool.
         last_values: (N, A) float32; value of what the agents see after the last step.
+        blend: who acted; None where there is one policy.
     """
 
     observations: Observations
@@ -55,6 +60,7 @@ class RolloutBuffer:
     terminations: Array
     truncations: Array
     last_values: Array
+    blend: BlendRows | None = None
 
     def columns(self) -> dict[str, Array]:
         """Return every array of one row for each step, (T, N, A, ...), by the name that a dataset gives it."""
@@ -81,6 +87,7 @@ class RolloutBuffer:
         observation_spaces: Mapping[str, spaces.Space[Any]],
         action_space: spaces.Space[Any],
         has_action_mask: bool,
+        is_blended: bool = False,
     ) -> Self:
         """Return a buffer of zeros for the given sizes and spaces.
 
@@ -93,7 +100,7 @@ class RolloutBuffer:
         }
         action = (action_space.shape or (), np.float32 if isinstance(action_space, spaces.Box) else np.int64)
         num_mask = action_count(action_space) if has_action_mask else 0
-        row_bytes = num_mask + _FIXED_BYTES
+        row_bytes = num_mask + _FIXED_BYTES + is_blended * _BLEND_BYTES
         row_bytes += sum(math.prod(width) * np.dtype(kind).itemsize for width, kind in (*widths.values(), action))
         what = f"rollouts of {num_steps:,} steps, {num_worlds:,} worlds and {num_agents} agents"
         remedy = "lower num_steps of the strategy, or environment.num_worlds"
@@ -111,6 +118,7 @@ class RolloutBuffer:
                 terminations=np.zeros(shape, dtype=bool),
                 truncations=np.zeros(shape, dtype=bool),
                 last_values=np.zeros(shape[1:], dtype=np.float32),
+                blend=BlendRows(np.zeros(shape, bool), np.zeros(shape, np.float32)) if is_blended else None,
             )
         except MemoryError as error:  # a limit of the process that the system does not tell
             raise ConfigError(f"{what} do not fit into memory ({error}): {remedy}") from error

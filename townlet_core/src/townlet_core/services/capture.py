@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from townlet_core.services.blend import BlendedPolicy
 from townlet_core.services.buffer import RolloutBuffer
 from townlet_core.services.capture_run import CaptureRun
 from townlet_core.services.rollout import Rollout
@@ -57,6 +58,7 @@ class RolloutCaptureService:
             observation_spaces=environment.observation_spaces,
             action_space=environment.action_space,
             has_action_mask=rollout.current.action_mask is not None,
+            is_blended=isinstance(rollout.policy, BlendedPolicy),
         )
 
     def capture(

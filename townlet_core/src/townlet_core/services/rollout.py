@@ -102,6 +102,9 @@ class Rollout:
             buffer.actions[index] = decision.actions
             buffer.log_probs[index] = decision.log_probs
             buffer.values[index] = decision.values
+            if buffer.blend is not None and decision.blend is not None:
+                buffer.blend.is_scripted[index] = decision.blend.is_scripted
+                buffer.blend.learner_log_probs[index] = decision.blend.learner_log_probs
         after = self.environment.step(decision.actions)
         if (after.action_mask is not None) is not self._is_masked:
             had = "had an action_mask before and has none now" if self._is_masked else "has an action_mask only now"
