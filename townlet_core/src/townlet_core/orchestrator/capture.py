@@ -17,8 +17,8 @@ from townlet_core.orchestrator.capture_target import capture_seeds, capture_sour
 from townlet_core.orchestrator.evaluate import named_artefact, policy_configuration, run_configuration
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.signals import StopOnSignal
-from townlet_core.policy.artefact import PolicyArtefact, load_artefact
 from townlet_core.policy.spec import PolicySpec
+from townlet_core.policy.unfinished import load_policy
 from townlet_core.replay.dataset import Dataset
 from townlet_core.replay.writer import DEFAULT_SHARD_BYTES
 from townlet_core.services.capture import RolloutCaptureService
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from townlet_core.config.root import SimulationConfig
     from townlet_core.environments.vector import VectorEnvironment
     from townlet_core.plugins.registry import Registry
+    from townlet_core.policy.artefact import PolicyArtefact
     from townlet_core.policy.base import Policy
     from townlet_core.replay.schema import Source
     from townlet_core.services.capture_plan import CaptureStatistics
@@ -112,7 +113,7 @@ def capture_dataset(
     begin = time.perf_counter()
     path = named_artefact(policy)
     encoders = PluginResolver(registry, trust_code=False).encoder
-    artefact = None if path is None else load_artefact(path, encoders=encoders)
+    artefact = None if path is None else load_policy(path, encoders=encoders)
     loaded = _configuration(
         path, artefact, trust_config=trust_config, sets=sets, environ=os.environ, options=_named(environment_name)
     )

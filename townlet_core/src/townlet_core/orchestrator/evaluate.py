@@ -14,7 +14,7 @@ from townlet_core.config.load import LoadedConfig, load_config
 from townlet_core.dto.comparison import EvaluationReportDTO
 from townlet_core.errors import ConfigError, MissingInputError
 from townlet_core.orchestrator.resolver import PluginResolver
-from townlet_core.policy.artefact import PolicyArtefact, artefact_path, load_artefact
+from townlet_core.policy.unfinished import load_policy, policy_path
 from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
 from townlet_core.services.contender import Contender, artefact_contender, script_contender
 from townlet_core.services.evaluation import EvaluationService
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from townlet_core.plugins.registry import Registry
+    from townlet_core.policy.artefact import PolicyArtefact
     from townlet_core.policy.encoder import EncoderResolver
 
 SCRIPTS = ("scripted", "random", "idle")
@@ -103,7 +104,7 @@ def evaluate_policies(
 
 
 def named_artefact(policy: str) -> Path | None:
-    """Return the directory of the artefact that `policy` means; None for a script.
+    """Return the directory of the artefact that `policy` means, see `policy_path`; None for a script.
 
     Raises:
         MissingInputError: it is meant as a directory, and there is none.
@@ -112,7 +113,7 @@ def named_artefact(policy: str) -> Path | None:
     if policy in SCRIPTS:
         return None
     if path.exists():
-        return artefact_path(path)
+        return policy_path(path)
     if len(path.parts) > 1:
         raise MissingInputError(f"there is no policy and no run {path}")
     return None
@@ -121,7 +122,7 @@ def named_artefact(policy: str) -> Path | None:
 def _artefact(name: str, registry: Registry) -> PolicyArtefact | None:
     path = named_artefact(name)
     encoders = PluginResolver(registry, trust_code=False).encoder
-    return None if path is None else load_artefact(path, encoders=encoders)
+    return None if path is None else load_policy(path, encoders=encoders)
 
 
 def _contender(

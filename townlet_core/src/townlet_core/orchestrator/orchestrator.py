@@ -27,7 +27,7 @@ from townlet_core.orchestrator.signals import StopOnSignal
 from townlet_core.orchestrator.stages import ChildStages
 from townlet_core.orchestrator.training_capture import captured_services
 from townlet_core.plugins.registry import Registry
-from townlet_core.policy.artefact import artefact_path, load_artefact
+from townlet_core.policy.unfinished import load_policy, policy_path
 from townlet_core.runs.layout import RunDirectory
 from townlet_core.tracking.console import Console, make_console
 
@@ -87,7 +87,7 @@ class TrainingOrchestrator:
         resolver = PluginResolver(self.registry, self._trust_code)
         initial = None
         if self._initial_policy is not None:
-            initial = load_artefact(artefact_path(self._initial_policy), encoders=resolver.encoder)
+            initial = load_policy(policy_path(self._initial_policy), encoders=resolver.encoder)
         return TrainingContext.from_config(config, resolver=resolver, clock=self._clock, initial_policy=initial)
 
     def run(self, strategy: str | None = None, **options: Any) -> TrainingResultBase:

@@ -14,8 +14,9 @@ from townlet_core.errors import MissingInputError, UsageError, suggestion
 from townlet_core.orchestrator.recorded_town import MOST_TICKS, recorded_environment
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.orchestrator.view_capture import replay_capture
-from townlet_core.policy.artefact import artefact_path, load_artefact
+from townlet_core.policy.artefact import artefact_path
 from townlet_core.policy.spec import PolicySpec
+from townlet_core.policy.unfinished import load_policy, policy_path
 from townlet_core.replay.dataset import is_dataset
 from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
 from townlet_core.services.rollout import Rollout
@@ -133,8 +134,8 @@ def _policy(name: str, environment: TownEnvironment, registry: Registry) -> tupl
     if name in SCRIPTS:
         return make_script(name, environment), name
     resolver = PluginResolver(registry, trust_code=False)
-    path = artefact_path(Path(name))
-    artefact = load_artefact(path, encoders=resolver.encoder)
+    path = policy_path(Path(name))
+    artefact = load_policy(path, encoders=resolver.encoder)
     shown = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)
     artefact.spec.require_fit(shown, subject=str(path), environment=environment.name)
     title = path.resolve().parent.name if path.name == "policy" else path.resolve().name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -153,7 +154,8 @@ def artefact_path(path: Path) -> Path:
         return path / POLICY_DIR
     if (path / "run.json").is_file():
         raise MissingInputError(
-            f"{path} has no policy yet: a run writes it when it has finished; 'townlet runs show' says how far it is"
+            f"{path} has no policy yet: a run writes it when it has finished{_stages_with_policies(path)}; to go on "
+            f"with an interrupted one: townlet train --resume --run-dir {shlex.quote(str(path))}"
         )
     if (path / "dataset.json").is_file():
         raise MissingInputError(
@@ -161,6 +163,11 @@ def artefact_path(path: Path) -> Path:
             "makes a policy of it"
         )
     return path
+
+
+def _stages_with_policies(run: Path) -> str:
+    stages = sorted(policy.parent for policy in run.glob(f"stages/*/{POLICY_DIR}"))
+    return f" (the newest policy of its stages is that of {stages[-1]})" if stages else ""
 
 
 def load_artefact(path: Path, *, encoders: EncoderResolver = built_in_encoder) -> PolicyArtefact:
@@ -186,11 +193,22 @@ def load_artefact(path: Path, *, encoders: EncoderResolver = built_in_encoder) -
         arrays = safetensors.numpy.load(files[WEIGHTS_FILE])
     except Exception as error:
         raise ArtefactError(f"{path / WEIGHTS_FILE}: cannot be read: {error}") from error
+    return checked_artefact(path / WEIGHTS_FILE, document, arrays, encoders=encoders)
+
+
+def checked_artefact(
+    path: Path, document: PolicyDocument, arrays: dict[str, Array], *, encoders: EncoderResolver
+) -> PolicyArtefact:
+    """Return the artefact of a document and the arrays of the file `path`: weights, and moments of a normaliser.
+
+    Raises:
+        ArtefactError: they do not fit each other, or a number is not finite.
+    """
     try:
         normalizer = _take_normalizer(path, document.spec, arrays)
         shapes = layout(document.spec, encoders(document.spec.encoder.name)).shapes
     except ConfigError as error:
-        raise ArtefactError(f"{path / DOCUMENT_FILE}: {error}") from error
+        raise ArtefactError(f"{path.parent / DOCUMENT_FILE}: {error}") from error
     _check_weights(path, shapes, arrays)
     return PolicyArtefact(document=document, weights=arrays, normalizer=normalizer)
 
@@ -204,12 +222,10 @@ def _take_normalizer(path: Path, spec: PolicySpec, arrays: dict[str, Array]) -> 
         for part, shape in (("count", (1,)), ("mean", empty.mean.shape), ("variance", empty.variance.shape)):
             array = arrays.pop(f"normalizer.{name}.{part}", None)
             if array is None or array.shape != shape or array.dtype != np.float64 or not is_finite(array):
-                raise ArtefactError(
-                    f"{path / WEIGHTS_FILE}: normalizer.{name}.{part} must be finite float64 of shape {shape}"
-                )
+                raise ArtefactError(f"{path}: normalizer.{name}.{part} must be finite float64 of shape {shape}")
             parts.append(array)
         if parts[0][0] < 0 or (parts[2] < 0).any():
-            raise ArtefactError(f"{path / WEIGHTS_FILE}: normalizer.{name} has a negative count or variance")
+            raise ArtefactError(f"{path}: normalizer.{name} has a negative count or variance")
         normalizer[name] = Moments(float(parts[0][0]), parts[1], parts[2])
     return normalizer
 
@@ -217,12 +233,10 @@ def _take_normalizer(path: Path, spec: PolicySpec, arrays: dict[str, Array]) -> 
 def _check_weights(path: Path, shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Array]) -> None:
     for name in sorted(shapes.keys() ^ arrays.keys()):
         problem = "is missing" if name in shapes else "is not part of the spec"
-        raise ArtefactError(f"{path / WEIGHTS_FILE}: weight '{name}' {problem}")
+        raise ArtefactError(f"{path}: weight '{name}' {problem}")
     for name, shape in shapes.items():
         array = arrays[name]
         if array.shape != shape or array.dtype != np.float32:
-            raise ArtefactError(
-                f"{path / WEIGHTS_FILE}: weight '{name}' is {array.dtype}{array.shape}, expected float32{shape}"
-            )
+            raise ArtefactError(f"{path}: weight '{name}' is {array.dtype}{array.shape}, expected float32{shape}")
         if not is_finite(array):
-            raise ArtefactError(f"{path / WEIGHTS_FILE}: weight '{name}' is not finite")
+            raise ArtefactError(f"{path}: weight '{name}' is not finite")
