@@ -106,13 +106,15 @@ def sample_categorical(logits: Array, mask: Array | None, noise: Array | None) -
         # noise is at most 1 - 2**-53, and the float64 product of that with any total rounds to less than the total:
         # there always is an action above the threshold, and the first one is taken.
         actions = np.asarray((cumulative > (noise * total)[..., None]).argmax(axis=-1))
-    return actions, np.asarray(pick(shifted, actions) - np.log(total), dtype=logits.dtype)
+    log_probs = pick(shifted, actions)
+    log_probs -= np.log(total)
+    return actions, log_probs
 
 
 def pick(log_probs: Array, actions: Array) -> Array:
     """Return the entry (...,) of `log_probs` (..., K) at `actions` (...,)."""
-    first = np.arange(0, log_probs.size, log_probs.shape[-1])
-    picked: Array = log_probs.reshape(-1).take(first + actions.reshape(-1)).reshape(actions.shape)
+    places = actions.reshape(-1) + np.arange(0, log_probs.size, log_probs.shape[-1])
+    picked: Array = log_probs.reshape(-1).take(places).reshape(actions.shape)
     return picked
 
 

@@ -49,6 +49,7 @@ class NumpyPolicy:
         self._paired = paired_layers(self._layers.actor, self._layers.critic)
         self._worlds_per_shard = worlds_per_shard
         self._operations = NumpyOperations()
+        self._is_tanh = spec.activation == "tanh"
         self._plain = _plain_observation(spec, normalizer)
 
     def act(
@@ -98,8 +99,12 @@ class NumpyPolicy:
                 network.actor_outputs(operations, spec, layers, features),
                 network.critic_outputs(operations, spec, layers, features),
             )
-        actor, critic = network.hidden(operations, spec, self._paired, features)
-        return operations.linear(actor, *layers.actor[-1]), operations.linear(critic, *layers.critic[-1])[..., 0]
+        hidden = features
+        for weight, bias in self._paired:
+            hidden = np.matmul(hidden, weight)
+            hidden += bias
+            hidden = np.tanh(hidden, out=hidden) if self._is_tanh else np.maximum(hidden, 0, out=hidden)
+        return operations.linear(hidden[0], *layers.actor[-1]), operations.linear(hidden[1], *layers.critic[-1])[..., 0]
 
     def _features(self, observations: Observations) -> Any:
         if self._plain is not None:
