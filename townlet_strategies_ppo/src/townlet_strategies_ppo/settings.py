@@ -143,7 +143,7 @@ class PPOSettings(NetworkSettings):
         "with scripted.",
     )
     blend_schedule: Literal["constant", "linear"] = Field(
-        default="constant", description="Whether blend_share falls linearly to 0 over total_steps."
+        default="linear", description="Whether blend_share falls linearly to 0 over total_steps."
     )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         default="float32",
