@@ -56,3 +56,10 @@ def test_run_takes_a_strategy_by_name(trainer, tmp_path):
     assert isinstance(result, BCTrainingResultDTO)
     with pytest.raises(ConfigError, match="num_stps"):
         trainer().run_rollout_ppo(num_stps=1)
+
+
+@pytest.mark.parametrize("strategy", ["ppo", "bc"])
+def test_the_record_of_a_finished_run_has_the_threads_that_the_strategy_chose(trainer, tmp_path, strategy):
+    orchestrator = trainer(f"strategies.bc.dataset={tmp_path / 'old'}")
+    result = orchestrator.run(strategy)
+    assert orchestrator.run_directory.record().num_threads == result.num_threads >= 1

@@ -139,6 +139,12 @@ class AnnealContext:
     queue_tolerance: float = 0.15
     attempt: int = 0
 
+    def telemetry_fields(self) -> dict[str, Any]:
+        """Return the `AnnealFields` of every record of the stage; its alarms are for those who can raise them."""
+        names = ("cycle", "stage", "dataset", "bc_accuracy", "bc_threshold", "bc_passed")
+        baselines = ("loss_baseline", "queue_baseline", "intensity_baseline")
+        return {f"anneal_{name}": getattr(self, name) for name in (*names, *baselines)}
+
 
 @dataclass(slots=True)
 class PPOState:

@@ -181,6 +181,7 @@ class _Run:
             is_best=is_best,
             epoch_duration_sec=context.clock.monotonic() - begin,
             samples_per_sec=(state.samples - rows_before) / seconds if seconds > 0 else 0.0,
+            **({} if context.anneal_context is None else context.anneal_context.telemetry_fields()),
         )
         if is_best:
             self.best = self.record
@@ -300,6 +301,7 @@ class _Run:
             gate_threshold=settings.accuracy_threshold,
             gate_passed=gate.passed,
             gate_reason=gate.reason,
+            num_threads=context.num_threads or 1,
             device=str(self.device),
         )
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from townlet_core.dto.ppo import AnnealFields, PPOTelemetry, TownFields
+from townlet_core.dto.anneal_fields import AnnealFields
+from townlet_core.dto.ppo import PPOTelemetry, TownFields
 from townlet_strategies_ppo.advantages import explained_variance
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def telemetry_record(
         anneal: where in a schedule this run stands, if it is part of one.
         counters: the fields that the caller knows: counts of the run, rates, durations, digest.
     """
-    present = buffer.agent_mask
+    rewards, values, gains = (column[buffer.agent_mask] for column in (buffer.rewards, buffer.values, advantages))
     columns = metrics.columns
     entropies, deviations = columns["entropy"], columns["advantage_std"]
     loss_total = metrics.mean("total")
@@ -62,8 +63,8 @@ def telemetry_record(
         clip_fraction=min(1.0, metrics.mean("clip_fraction")),
         clip_fraction_max=min(1.0, float(columns["clip_fraction"].max())),
         clip_triggered_minibatches=int(np.count_nonzero(columns["clip_fraction"])),
-        adv_mean=float(advantages[present].mean(dtype=np.float64)),
-        adv_std=float(advantages[present].std(dtype=np.float64)),
+        adv_mean=float(gains.mean(dtype=np.float64)),
+        adv_std=float(gains.std(dtype=np.float64)),
         adv_zero_std_batches=int(np.count_nonzero(deviations < 1e-8)),
         adv_min_std=float(deviations.min()),
         grad_norm=float(columns["grad_norm"].mean()),
@@ -74,8 +75,8 @@ def telemetry_record(
         entropy=metrics.mean("entropy"),
         batch_entropy_mean=float(entropies.mean()),
         batch_entropy_std=float(entropies.std()),
-        reward_advantage_corr=correlation(buffer.rewards[present], advantages[present]),
-        explained_variance=explained_variance(buffer.values[present], (advantages + buffer.values)[present]),
+        reward_advantage_corr=correlation(rewards, gains),
+        explained_variance=explained_variance(values, gains + values),
         num_epochs_done=metrics.num_epochs,
         stop_reason=metrics.stop_reason,
         **_episode_fields(statistics),
@@ -144,13 +145,7 @@ def _split_events(events: dict[str, float]) -> tuple[dict[str, Any], dict[str, f
 def _anneal_fields(anneal: AnnealContext | None, loss: float, town: dict[str, float]) -> dict[str, Any]:
     if anneal is None:
         return {}
-    fields: dict[str, Any] = {
-        f"anneal_{name}": getattr(anneal, name)
-        for name in ("cycle", "stage", "dataset", "bc_accuracy", "bc_threshold", "bc_passed")
-    }
-    fields |= {
-        f"anneal_{name}_baseline": getattr(anneal, f"{name}_baseline") for name in ("loss", "queue", "intensity")
-    }
+    fields = anneal.telemetry_fields()
     if anneal.loss_baseline is not None:
         change = abs(loss - anneal.loss_baseline) / max(abs(anneal.loss_baseline), LOSS_FLOOR)
         fields["anneal_loss_flag"] = change > anneal.loss_tolerance

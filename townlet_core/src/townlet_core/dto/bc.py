@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from townlet_core.dto.anneal_fields import AnnealFields
 from townlet_core.dto.base import ResultBase, TrainingResultBase
 
 
@@ -42,7 +43,7 @@ class HeldOutFields(ResultBase):
     )
 
 
-class BCTelemetry(HeldOutFields):
+class BCTelemetry(HeldOutFields, AnnealFields):
     """One pass over the training rows."""
 
     telemetry_version: Literal["2.0"] = Field(default="2.0", description="Version of these names.")
@@ -154,6 +155,7 @@ class BCTrainingResultDTO(BCTelemetry, LabelFields, RolloutFields, TrainingResul
         "most frequent action would; None if not measured.",
     )
     gate_reason: str = Field(default="", description="Why the gate was not passed, or not measured.")
+    num_threads: int = Field(default=1, ge=1, description="Threads that the run learned with.")
     device: str = Field(default="cpu", description="Device that the network was trained on, such as `cpu` or `cuda`.")
 
 

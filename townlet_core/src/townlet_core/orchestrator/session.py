@@ -72,6 +72,7 @@ class RunSession:
         initial_policy: digest of the artefact that the run begins from; empty for none.
         machine: what the record keeps of it, see `fingerprint.machine`.
         made: how far it got.
+        num_threads: threads that it learned with; None before its result says so.
     """
 
     run: RunDirectory
@@ -84,6 +85,7 @@ class RunSession:
     initial_policy: str = ""
     machine: dict[str, str] = field(default_factory=dict)
     made: _StepsMade = field(default_factory=_StepsMade)
+    num_threads: int | None = None
 
     def new_record(self) -> RunRecord:
         """Return the record of a run that begins now."""
@@ -180,6 +182,8 @@ class RunSession:
         steps = logged_agent_steps(self.run.telemetry_path) or self.made.agent_steps
         if steps is not None:
             record = record.model_copy(update={"agent_steps": steps})
+        if self.num_threads is not None:
+            record = record.model_copy(update={"num_threads": self.num_threads})
         return record.revised(clock=self.clock.now, status=status, message=message)
 
     def announce(self, result: TrainingResultBase) -> None:
@@ -189,7 +193,8 @@ class RunSession:
         )
 
     def write_result(self, result: TrainingResultBase) -> None:
-        """Write `result.json`."""
+        """Write `result.json`; `run.json` is to have the number of threads that it tells."""
+        self.num_threads = getattr(result, "num_threads", None)
         write_file(
             self.run.result_path, result.model_dump_json(indent=2).encode() + b"\n", filesystem=self.run.filesystem
         )

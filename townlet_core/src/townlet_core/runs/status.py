@@ -41,7 +41,7 @@ class RunRecord(BaseModel):
         seed: the run's seed.
         versions: package name -> version, of what the run was made with.
         machine: the processor, its matrix kernels and the device that the run was made on; empty in older records.
-        num_threads: threads to learn with; None where the strategy chose them, and its checkpoints have the number.
+        num_threads: threads to learn with; None while the choice is the strategy's, whose checkpoints have the number.
         created: when the run began, UTC.
         updated: when this record was written, UTC.
         agent_steps: agent-steps so far; of a run that is going, those of its start (the telemetry knows better).

@@ -10,8 +10,9 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin
 
+from townlet_core.dto.anneal_fields import AnnealFields
 from townlet_core.dto.bc import BCTelemetry
-from townlet_core.dto.ppo import AnnealFields, BaselineFields, PPOTelemetry, TownFields
+from townlet_core.dto.ppo import BaselineFields, PPOTelemetry, TownFields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
