@@ -104,6 +104,17 @@ def test_a_run_is_not_resumed_with_another_configuration(townlet, small):
     assert "config.yaml" in done.stderr
 
 
+def test_a_run_that_is_to_train_longer_is_told_to_begin_from_its_policy(townlet, small):
+    townlet("train", *small, "--run-dir", "run", "--set", "strategies.ppo.total_steps=300")
+    longer = ("--set", "strategies.ppo.total_steps=600")
+    done = townlet("train", "--resume", "--run-dir", "run", *longer)
+    assert done.returncode == 78
+    assert "strategies.ppo.total_steps: 300 then, 600 now" in done.stderr
+    assert "with --from run\n" in done.stderr
+    done = townlet("train", *small, *longer, "--from", "run", "--run-dir", "next")
+    assert done.returncode == 0, done.stderr
+
+
 def test_two_processes_cannot_write_one_run(townlet, small):
     run = townlet.directory / "run"
     first = townlet.start("train", *small, "--run-dir", "run", "--set", "strategies.ppo.total_steps=1000000")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.document import read_document
@@ -50,7 +51,8 @@ def require_same_experiment(run: RunDirectory, record: RunRecord, config: Simula
     ]
     raise ConfigError(
         f"the configuration is not the one that {run.path} was begun with (see {run.config_path}); "
-        f"resume without CONFIG and --set, or begin a new run{''.join(changes)}"
+        "resume without CONFIG and --set, or begin a new run; one that is to train longer, or otherwise, begins from "
+        f"its policy with --from {shlex.quote(str(run.path))}{''.join(changes)}"
     )
 
 
