@@ -55,8 +55,10 @@ def generalized_advantages(
         deltas = np.where(agent_mask, deltas, 0)
         carry = np.where(agent_mask, carry, 0)
     advantages: Array = deltas
-    for step in range(len(deltas) - 2, -1, -1):
-        advantages[step] += carry[step] * advantages[step + 1]
+    rows, shares, part = list(advantages), list(carry), np.empty_like(advantages[0])
+    for row, share, later in zip(rows[-2::-1], shares[-2::-1], rows[:0:-1], strict=True):
+        np.multiply(share, later, out=part)
+        np.add(row, part, out=row)
     return advantages
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from townlet_core.services.buffer import RolloutBuffer
 
 
-@dataclass(frozen=True, slots=True)
-class Minibatch:
+class Minibatch(NamedTuple):
     """Rows of all shards, (S, B) each.
 
     Attributes:

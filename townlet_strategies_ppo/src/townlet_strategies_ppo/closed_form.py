@@ -129,7 +129,8 @@ class _Worker:
         np.copyto(free, 0.0, where=free > held)
         free *= weights
         pull = None if batch.reference is None else weights * coefficients.reference_kl_coef
-        d_outputs, d_log_std = actions.backward(np.negative(free, out=free), weights * -coefficients.entropy_coef, pull)
+        bonus = weights * -coefficients.entropy_coef if coefficients.entropy_coef else None
+        d_outputs, d_log_std = actions.backward(np.negative(free, out=free), bonus, pull)
         values *= shares
         values *= coefficients.value_coef
         return self._network.backward(d_outputs, values, d_log_std), sums

@@ -90,7 +90,8 @@ class UpdateMetrics:
 
     def mean(self, name: str, first: int = 0) -> float:
         """Return the mean of a column from minibatch `first` on, weighted by the minibatches' sizes."""
-        return float(np.average(self.columns[name][first:], weights=self.columns["count"][first:]))
+        sizes = self.columns["count"][first:]
+        return float((self.columns[name][first:] * sizes).sum() / sizes.sum())
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is reported by name, when the update is over

@@ -126,11 +126,20 @@ class ClosedFormNetwork:
             np.matmul(self._row_of_ones(outputs), outputs, out=bias[:, None])
             if index > 0 or go_on:
                 below = self.scratch.array(f"{stack} below {index}", inputs.shape, inputs.dtype)
-                product = np.multiply if outputs.shape[-1] == 1 else np.matmul  # the same; matmul is slow with one
-                outputs = product(outputs, layers[index][0].T, out=below)
+                upper, weight = outputs, layers[index][0].T
+                if outputs.shape[-1] == 1:
+                    upper, weight = self._in_pairs(outputs, weight)
+                outputs = np.matmul(upper, weight, out=below)
             if index > 0:
                 outputs *= self._slope(inputs)
         return outputs
+
+    def _in_pairs(self, column: Array, row: Array) -> tuple[Array, Array]:
+        """Return (S, B, 2) and (2, D) whose product is that of `column` (S, B, 1) and `row` (1, D), in half the time."""
+        columns = self.scratch.array("columns", (*column.shape[:2], 2), column.dtype)
+        rows = self.scratch.array("rows", (1, 2, row.shape[1]), row.dtype)[0]
+        columns[..., :1], columns[..., 1], rows[:1], rows[1] = column, 0, row, 0
+        return columns, rows
 
     def _row_of_ones(self, outputs: Array) -> Array:
         """Return (1, 1, B) ones: a product with them adds rows up several times faster than a reduction does."""

@@ -84,12 +84,14 @@ class ActionTerms:
         quotients: Array = (np.exp(2.0 * log_std) + (means - self._outputs) ** 2) * np.exp(-2.0 * self._log_std)
         return quotients
 
-    def backward(self, log_prob: Array, entropy: Array, divergence: Array | None = None) -> tuple[Array, Array | None]:
+    def backward(
+        self, log_prob: Array, entropy: Array | None = None, divergence: Array | None = None
+    ) -> tuple[Array, Array | None]:
         """Return d loss / d outputs (S, B, K), in the outputs' memory, and d loss / d log_std (S, D) or None.
 
         Args:
             log_prob: (S, B) d loss / d log-probability.
-            entropy: (S, B) d loss / d entropy.
+            entropy: (S, B) d loss / d entropy; None for 0.
             divergence: (S, B) d loss / d divergence; None for 0.
         """
         if self._log_std is None:
@@ -98,7 +100,9 @@ class ActionTerms:
             return self._outputs, None
         standard = (self._actions - self._outputs) * np.exp(-self._log_std)
         slopes = log_prob[..., None] * standard * np.exp(-self._log_std)
-        log_std = log_prob[..., None] * (standard * standard - 1) + entropy[..., None]
+        log_std = log_prob[..., None] * (standard * standard - 1)
+        if entropy is not None:
+            log_std += entropy[..., None]
         if divergence is not None and self._reference is not None:
             precision = np.exp(-2.0 * self._log_std)
             slopes += divergence[..., None] * (self._outputs - self._reference[0]) * precision
@@ -120,15 +124,19 @@ class _Softmax:
             self.divergence = other.sum(axis=0)
         self._chosen = actions.reshape(-1) * actions.size + np.arange(actions.size)
         self.log_prob = log_probs.reshape(-1).take(self._chosen).reshape(actions.shape)
-        products = probs * log_probs
-        self.entropy = -products.sum(axis=0)
+        entropy = np.add.reduce(probs * log_probs)
+        self.entropy = np.negative(entropy, out=entropy)
 
-    def backward(self, log_prob: Array, entropy: Array, divergence: Array | None) -> Array:
+    def backward(self, log_prob: Array, entropy: Array | None, divergence: Array | None) -> Array:
         """Return d loss / d logits (S, B, K)."""
-        gradient: Array = self._log_probs + self.entropy
-        gradient *= entropy
-        gradient += log_prob
-        gradient *= self._probs
+        gradient: Array
+        if entropy is None:
+            gradient = self._probs * log_prob
+        else:
+            gradient = self._log_probs + self.entropy
+            gradient *= entropy
+            gradient += log_prob
+            gradient *= self._probs
         np.negative(gradient, out=gradient)
         gradient.reshape(-1)[self._chosen] += log_prob.reshape(-1)
         if divergence is not None:

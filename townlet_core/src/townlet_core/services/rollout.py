@@ -115,13 +115,17 @@ class Rollout:
         if self._noise is not None and np.count_nonzero(after.episode_starts):
             self._noise.begin_episodes(after.episode_starts)
         ended = (after.terminations | after.truncations) & agent_mask
-        np.add(self.returns, after.rewards, out=self.returns, where=agent_mask)
-        self.lengths += agent_mask
+        if np.count_nonzero(agent_mask) == agent_mask.size:
+            self.returns += after.rewards
+            self.lengths += 1
+        else:
+            np.add(self.returns, after.rewards, out=self.returns, where=agent_mask)
+            self.lengths += agent_mask
         if buffer is not None:
             buffer.rewards[index] = after.rewards
             buffer.terminations[index] = after.terminations
             buffer.truncations[index] = after.truncations
-            buffer.bootstrap_values[index] = self._bootstrap(after, ended)
+            buffer.bootstrap_values[index] = self._bootstrap(after, ended) if np.count_nonzero(ended) else 0.0
             if self.recorder is not None:
                 self.recorder.take(buffer, index, ended)
         return agent_mask, ended, after
