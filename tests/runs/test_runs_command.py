@@ -41,7 +41,7 @@ def runs_dir(tmp_path):
 
 def townlet(tmp_path, *arguments):
     command = [sys.executable, "-m", "townlet_core", "runs", *map(str, arguments)]
-    environment = {**os.environ, "NO_COLOR": "1"}
+    environment = {**os.environ, "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, check=False, text=True, timeout=60
     )
@@ -51,17 +51,19 @@ def test_runs_are_listed_newest_first(tmp_path, runs_dir):
     done = townlet(tmp_path)
     header, *rows = done.stdout.splitlines()
     assert done.returncode == 0
-    assert header.split() == ["RUN", "STATUS", "STRATEGY", "ENVIRONMENT", "AGENT", "STEPS", "RETURN", "CREATED"]
+    assert header.split() == ["RUN", "STATUS", "STRATEGY", "ENVIRONMENT", "STEPS", "RETURN"]
     assert [row.split()[0] for row in rows] == ["20261123-062749-ppo-cd34", "20261123-062748-ppo-ab12"]
-    assert rows[1].split()[1:] == [
-        "interrupted",
-        "ppo",
-        "gymnasium:CartPole-v1",
-        "12,800",
-        "123.5",
-        "2026-11-23T06:27:48Z",
-    ]
+    assert rows[1].split()[1:] == ["interrupted", "ppo", "…ium:CartPole-v1", "12.8k", "123.5"]
+    assert max(map(len, done.stdout.splitlines())) == 80, "as wide as a terminal is at least"
     assert townlet(tmp_path, "list", "--runs-dir", runs_dir).stdout == done.stdout
+
+
+def test_a_name_of_an_environment_is_whole_where_there_is_room_and_its_end_where_there_is_none(tmp_path, runs_dir):
+    for name in ("20261123-062748-ppo-ab12", "20261123-062749-ppo-cd34"):
+        (runs_dir / name).rename(runs_dir / name[-4:])
+    assert townlet(tmp_path).stdout.count(" gymnasium:CartPole-v1 ") == 2
+    (runs_dir / "ab12").rename(runs_dir / ("long-" * 10 + "name"))
+    assert townlet(tmp_path).stdout.count(" …artPole-v1 ") == 2
 
 
 def test_a_damaged_run_is_shown_with_the_reason_beside_the_others(tmp_path, runs_dir):

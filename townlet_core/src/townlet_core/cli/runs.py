@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from townlet_core.cli.tables import printable
+from townlet_core.cli.tables import clipped, printable, short_count, short_number
+from townlet_core.cli.tables import table as aligned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from townlet_core.runs.listing import RunSummary
 
-_HEADER = ("RUN", "STATUS", "STRATEGY", "ENVIRONMENT", "AGENT STEPS", "RETURN", "CREATED")
-_RIGHT_ALIGNED = {"AGENT STEPS", "RETURN"}
+_HEADER = ("RUN", "STATUS", "STRATEGY", "ENVIRONMENT", "STEPS", "RETURN")
+_ENVIRONMENT = _HEADER.index("ENVIRONMENT")
+_WIDTH, _LEAST = 80, 11
+"""Letters of a line, where no name of a run is very long; and of an environment, whose end tells most."""
 
 
 def _options(function: Callable[..., None]) -> Callable[..., None]:
@@ -95,29 +98,23 @@ def to_json(run: RunSummary) -> dict[str, Any]:
 def table(runs: Sequence[RunSummary]) -> list[str]:
     """Return the lines of an aligned table, with what is wrong below the row of a damaged run."""
     rows = [_row(run) for run in runs]
-    widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
-    lines = [_aligned(_HEADER, widths)]
-    for run, row in zip(runs, rows, strict=True):
-        lines.append(_aligned(row, widths))
-        if run.record is None:
-            lines.append(f"    {printable(run.reason)}")
-    return lines
+    others = zip(*([*row[:_ENVIRONMENT], *row[_ENVIRONMENT + 1 :]] for row in (_HEADER, *rows)), strict=True)
+    room = max(_LEAST, _WIDTH - sum(max(map(len, column)) + 2 for column in others))
+    for row in rows:
+        row[_ENVIRONMENT] = clipped(row[_ENVIRONMENT][::-1], room)[::-1]
+    header, *lines = aligned(_HEADER, rows, right=("STEPS", "RETURN"))
+    shown = [header]
+    for run, line in zip(runs, lines, strict=True):
+        shown += [line] if run.record is not None else [line, f"    {printable(run.reason)}"]
+    return shown
 
 
-def _row(run: RunSummary) -> tuple[str, ...]:
+def _row(run: RunSummary) -> list[str]:
     record = run.record
     if record is None:
-        return (printable(run.path.name), run.status, "-", "-", "-", "-", "-")
-    last_return = "-" if run.last_return is None else f"{run.last_return:.4g}"
-    steps = f"{record.agent_steps:,}"
-    return (run.path.name, run.status, record.strategy, record.environment, steps, last_return, record.created)
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(
-        cell.rjust(width) if title in _RIGHT_ALIGNED else cell.ljust(width)
-        for title, cell, width in zip(_HEADER, cells, widths, strict=True)
-    ).rstrip()
+        return [printable(run.path.name), run.status, "-", "-", "-", "-"]
+    steps, last_return = short_count(record.agent_steps), short_number(run.last_return)
+    return [run.path.name, run.status, record.strategy, printable(record.environment), steps, last_return]
 
 
 def _shown(value: object) -> str:
