@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blend_mutants import BLENDS
 from mutants import (
     ADAM,
     ADVANTAGES,
@@ -250,6 +251,6 @@ DETAILS = {
     ),
 }
 
-MUTANTS = PROBES | DETAILS
+MUTANTS = PROBES | DETAILS | BLENDS
 
 CONTROL = {"nothing is changed": Mutant(LOSS, "return LossSums(", "return LossSums(", PROBES["P6"].test)}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import blend_mutants
 import detail_mutants
 import mutants
 import pytest
@@ -22,7 +23,11 @@ def outcomes(names: list[str]) -> dict[str, str]:
     return {name: outcome for outcome, name, _ in lines}
 
 
-@pytest.mark.parametrize("group", [mutants.PROBES, detail_mutants.DETAILS], ids=["probes", "details"])
+@pytest.mark.parametrize(
+    "group",
+    [mutants.PROBES, detail_mutants.DETAILS, blend_mutants.BLENDS],
+    ids=["probes", "details", "blends"],
+)
 def test_every_mutant_is_killed_by_its_test(group) -> None:
     found = outcomes(list(group))
     assert [name for name, outcome in found.items() if outcome != "killed"] == []
