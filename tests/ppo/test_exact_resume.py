@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from run_outcome import newest_checkpoint
-from town_runs import UPDATES, go, outcome, stop, town_context
+from town_runs import UPDATES, StopAfter, go, outcome, stop, town_context
 from training import Records, context_for
 
 from townlet_core.checkpoint.store import CheckpointStore
 from townlet_core.dto.base import without_clock
-from townlet_core.errors import CheckpointError
+from townlet_core.errors import CheckpointError, RunInterrupted
 from townlet_core.runs.layout import RunDirectory
+from townlet_core.services.capture import RolloutCaptureService
 from townlet_strategies_ppo.strategy import PPOStrategy
 
 if TYPE_CHECKING:
@@ -138,8 +139,8 @@ def test_a_stage_that_continues_another_goes_on_within_its_episodes(tmp_path, un
     )
 
 
-def cartpole(path: Path | None) -> TrainingContext:
-    settings = {"num_epochs": 1, "hidden": (8,), "total_steps": 3 * 16 * 4}
+def cartpole(path: Path | None, total_steps: int = 3 * 16 * 4) -> TrainingContext:
+    settings = {"num_epochs": 1, "hidden": (8,), "total_steps": total_steps}
     return context_for(path, name="gymnasium:CartPole-v1", num_worlds=4, vectorization="entry_point", settings=settings)
 
 
@@ -159,3 +160,26 @@ def test_where_no_episode_is_lost_a_run_without_snapshots_is_exact_and_does_not_
     for result in (before_the_first, after_the_last):
         assert without_clock(result.model_dump()) == without_clock(whole.model_dump())
         assert (result.num_resumes, result.episodes_restarted) == (0, False)
+
+
+def test_a_stage_that_cannot_go_on_within_episodes_begins_new_ones_and_that_is_no_resume(tmp_path, monkeypatch) -> None:
+    seeds, start = [], RolloutCaptureService.start
+
+    def noted(*given, **named):
+        seeds.append(named["seeds"])
+        return start(*given, **named)
+
+    monkeypatch.setattr(RolloutCaptureService, "start", noted)
+    PPOStrategy().run(cartpole(tmp_path / "first"))
+    files = CheckpointStore(tmp_path / "first" / "checkpoints").load_newest().files
+    assert "rollout.safetensors" not in files
+    longer = cartpole(tmp_path / "second", total_steps=6 * 16 * 4)
+    second = replace(longer, continuation=files)
+    with pytest.raises(RunInterrupted):
+        PPOStrategy().run(replace(second, stop=StopAfter(second.trackers, 1)))
+    kept = newest_checkpoint(tmp_path / "second")["state.json"]
+    assert 3 < kept["update"] < 6
+    assert kept["num_resumes"] == 0
+    result = PPOStrategy().run(replace(second, trackers=Records(), resume=True))
+    assert (result.epoch, result.num_resumes, result.episodes_restarted) == (6, 1, True), "that was one"
+    assert len(set(seeds)) == 3, "nobody meets the episodes of before again"

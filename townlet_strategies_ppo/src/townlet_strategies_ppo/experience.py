@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from townlet_core import randomness
 from townlet_core.dto.ppo import BaselineFields
 from townlet_core.errors import CheckpointError, DataError, EpisodesLostError, RunWarning
+from townlet_core.policy.actor_only import without_critic
+from townlet_core.policy.beginning import EARLIER_STAGE
 from townlet_strategies_ppo.running_episodes import ROLLOUT_FILE, restore_rollout, rollout_files
 
 if TYPE_CHECKING:
@@ -165,9 +167,13 @@ class LiveExperience:
 
     def start(self, learner: Learner, files: Mapping[str, bytes], *, where: str) -> None:
         """Begin to act, in the middle of the episodes that a checkpoint has, else in new ones; counters say which."""
+        stage = 0
         if ROLLOUT_FILE not in files and learner.state.rollouts > 0:  # else nobody had acted: no episode is lost
-            learner.state.num_resumes += 1
-        rollout = self._new_rollout(learner)
+            if where == EARLIER_STAGE:  # episodes that cannot be gone on with end with their stage, as it is planned
+                stage = learner.state.update
+            else:
+                learner.state.num_resumes += 1
+        rollout = self._new_rollout(learner, stage)
         if ROLLOUT_FILE in files:
             try:
                 restore_rollout(rollout, learner.rewards, files[ROLLOUT_FILE])
@@ -180,13 +186,24 @@ class LiveExperience:
         self._learner, self._rollout = learner, rollout
         self.buffer = self._service.allocate(rollout, self._num_steps)
 
-    def _new_rollout(self, learner: Learner) -> Rollout:
-        seeds = self._episode_seed(learner.state.attempt, learner.state.num_resumes)
+    def _new_rollout(self, learner: Learner, stage: int = 0) -> Rollout:
+        seeds = self._episode_seed(learner.state.attempt, learner.state.num_resumes, stage)
         policy = learner.policy if self._blend is None else self._blend.of(learner.policy, self._environment)
-        return self._service.start(self._environment, policy, seeds=seeds)
+        rollout = self._service.start(self._environment, policy, seeds=seeds)
+        if rollout.recorder is None:  # who records wants every value at once; else the critic speaks in `collect`
+            rollout.policy = without_critic(policy)
+        return rollout
 
-    def _episode_seed(self, attempt: int, resumes: int) -> int:
-        """Return the seed of episodes and noise; a run that begins anew has episodes that it has not seen."""
+    def _episode_seed(self, attempt: int, resumes: int, stage: int) -> int:
+        """Return the seed of episodes and noise; a run that begins anew has episodes that it has not seen.
+
+        Args:
+            attempt: of the run.
+            resumes: how often it lost its episodes.
+            stage: updates made before a stage that begins with new ones; 0 for none.
+        """
+        if stage > 0:
+            return randomness.integer_seed(randomness.key(self._seed, "stage", attempt, resumes, stage))[0]
         if attempt > 0:
             return randomness.integer_seed(randomness.key(self._seed, "attempt", attempt, resumes))[0]
         if resumes == 0:
@@ -195,13 +212,15 @@ class LiveExperience:
 
     def collect(self, cycle: int) -> Experience:
         """Return the next T steps; see `ExperienceSource.collect`."""
+        assert self._learner is not None
         assert self._rollout is not None
         assert self.buffer is not None
         self._environment.begin_cycle(cycle)
         if self._blend is not None:
-            assert self._learner is not None
             self._blend.prepare(self._learner.state)
-        return Experience(self.buffer, self._rollout.fill(self.buffer))
+        statistics = self._rollout.fill(self.buffer)
+        self.buffer.values[:] = self._learner.policy.values_of_steps(self.buffer.observations)
+        return Experience(self.buffer, statistics)
 
     def advance(self) -> None:
         """Count the rollout; the environment has gone on already."""
