@@ -178,8 +178,9 @@ def test_a_stage_that_cannot_go_on_within_episodes_begins_new_ones_and_that_is_n
     with pytest.raises(RunInterrupted):
         PPOStrategy().run(replace(second, stop=StopAfter(second.trackers, 1)))
     kept = newest_checkpoint(tmp_path / "second")["state.json"]
-    assert 3 < kept["update"] < 6
+    assert kept["update"] > 3
     assert kept["num_resumes"] == 0
     result = PPOStrategy().run(replace(second, trackers=Records(), resume=True))
-    assert (result.epoch, result.num_resumes, result.episodes_restarted) == (6, 1, True), "that was one"
+    assert result.epoch > kept["update"]
+    assert (result.num_resumes, result.episodes_restarted) == (1, True), "that was one"
     assert len(set(seeds)) == 3, "nobody meets the episodes of before again"
