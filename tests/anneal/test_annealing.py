@@ -12,11 +12,13 @@ from townlet_core.checkpoint.store import CheckpointStore
 from townlet_core.dto.base import without_clock
 from townlet_core.errors import ConfigError, PluginError, RunInterrupted
 from townlet_core.orchestrator.evaluate import evaluate_policies
+from townlet_core.orchestrator.stages import ChildStages
 from townlet_core.plugins.registry import Registry
 from townlet_core.policy.artefact import load_artefact
 from townlet_core.policy.heads import masked_log_softmax
 from townlet_core.services.lineage import lineage
 from townlet_core.services.promotion import PromotionService
+from townlet_strategies_anneal.judgement import Judgement
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +197,44 @@ def test_a4_a_stage_that_is_not_finite_fails_and_the_next_attempt_begins_from_th
     assert result.status == "PASS"
 
 
+def test_a4_a_failure_goes_back_to_all_of_the_best_and_tries_more_gently_at_the_weight_before(
+    tmp_path, demonstrations, monkeypatch
+):
+    break_learning(monkeypatch, attempts={0})
+    begun = []
+    run_stage = ChildStages.run
+
+    def run_and_tell(stages, name, options, initial=None, continuation=None, *args, **kwargs):
+        begun.append((initial, continuation))
+        return run_stage(stages, name, options, initial, continuation, *args, **kwargs)
+
+    monkeypatch.setattr(ChildStages, "run", run_and_tell)
+    fields = Judgement.fields
+
+    def every_pass_is_best(judged):
+        return {**fields(judged), "is_best": fields(judged)["verdict"] == "PASS"}
+
+    monkeypatch.setattr(Judgement, "fields", every_pass_is_best)  # so that the best has a checkpoint of PPO
+    schedule = [CLONE, ppo(1, 2, 0.5), ppo(2, 2, 0.25)]
+    result, run = anneal(tmp_path, schedule, dataset=demonstrations, margin=40.0, reference_kl_coef=0.4)
+    stages = result.stages
+    assert [(stage.cycle, stage.verdict) for stage in stages] == [
+        (0, "PASS"),
+        (1, "PASS"),
+        (2, "FAIL"),
+        (1, "PASS"),
+        (2, "PASS"),
+    ]
+    assert [stage.attempt for stage in stages] == [0, 0, 0, 1, 1]
+    assert [stage.bc_weight for stage in stages[1:]] == [0.5, 0.25, 0.5, 0.25]
+    assert [stage.reference_kl_coef for stage in stages[1:]] == pytest.approx([0.2, 0.1, 0.4, 0.2])
+    rate = stages[1].learning_rate
+    assert [stage.learning_rate for stage in stages[2:]] == [rate, rate / 2, rate / 2]
+    initial, continuation = begun[3]
+    assert initial.digest == stages[1].digest, "the weights and normalisers"
+    assert continuation == CheckpointStore(run / stages[1].path / "checkpoints").load_newest().files, "and all else"
+
+
 def test_a4_a_run_that_fails_for_good_gives_the_bytes_of_the_best(tmp_path, demonstrations, monkeypatch):
     break_learning(monkeypatch, attempts={0, 1, 2})
     result, run = anneal(tmp_path, [CLONE, ppo(1), ppo(2)], dataset=demonstrations, margin=40.0)
@@ -302,7 +342,8 @@ def test_a_run_begins_from_a_policy_and_keeps_it_where_nothing_is_better(tmp_pat
 
 def test_flags_of_the_earlier_format_decide_where_they_are_asked_to(tmp_path, demonstrations):
     schedule = [CLONE, ppo(1, 1), ppo(2, 2), ppo(3, 1)]
-    legacy, _ = anneal(tmp_path, schedule, dataset=demonstrations, guardrails="legacy", loss_tolerance=0.0)
+    flags = {"promotion.guardrails": "legacy", "loss_tolerance": 0.0}
+    legacy, _ = anneal(tmp_path, schedule, dataset=demonstrations, **flags)
     assert [stage.verdict for stage in legacy.stages] == ["PASS", "PASS", "HOLD", "HOLD"], "none stops the schedule"
     assert legacy.status == "HOLD"
     assert [stage.loss_flag for stage in legacy.stages] == [None, None, True, True]
@@ -320,6 +361,13 @@ def test_what_is_wrong_with_a_stage_is_said_before_anything_is_run(tmp_path, dem
     with pytest.raises(error, match=told):
         anneal(tmp_path, [CLONE, entry], dataset=demonstrations)
     assert not (tmp_path / "run").exists()
+
+
+def test_evaluations_of_ppo_itself_are_refused_because_a_stage_ends_with_what_the_next_goes_on_from(
+    tmp_path, demonstrations
+):
+    with pytest.raises(ConfigError, match=r"^training\.evaluate_every: .*judges every stage"):
+        anneal(tmp_path, [CLONE, ppo(1)], dataset=demonstrations, **{"training.evaluate_every": 1})
 
 
 def test_a_guardrail_that_nothing_measures_is_said_before_anything_is_learned(tmp_path, demonstrations):

@@ -36,13 +36,13 @@ def stage(number, verdict, *, is_clone=False, is_best=False):
     )
 
 
-def after(*verdicts, settings=SETTINGS, best=(1,), has_start=False):
+def after(*verdicts, settings=SETTINGS, best=(1,), has_start=False, is_legacy=False):
     """Return the position after a clone and stages of these verdicts."""
     stages = [
         stage(number, verdict, is_clone=number == 1, is_best=number in best)
         for number, verdict in enumerate(verdicts, 1)
     ]
-    return position(stages, settings, has_start=has_start)
+    return position(stages, settings, has_start=has_start, is_legacy=is_legacy)
 
 
 def test_entries_are_run_in_the_order_of_their_cycles_and_equal_ones_as_they_stand():
@@ -92,15 +92,41 @@ def test_a_clone_that_does_not_pass_its_gate_ends_the_run_at_once(verdict):
 
 
 def test_a_policy_to_start_from_is_the_first_best_and_what_others_are_held_against():
-    now = position([], SETTINGS, has_start=True)
+    now = position([], SETTINGS, has_start=True, is_legacy=False)
     assert (now.current, now.clone, now.best) == (0, 0, 0)
 
 
 def test_the_flags_of_the_earlier_format_hold_the_run_and_stop_no_stage():
-    legacy = SETTINGS.model_copy(update={"guardrails": "legacy"})
-    assert after("PASS", "HOLD", settings=legacy).entry == 2
-    assert after("PASS", "HOLD", "PASS", settings=legacy).status == "HOLD"
-    assert after("PASS", "PASS", "PASS", settings=legacy).status == "PASS"
+    assert after("PASS", "HOLD", is_legacy=True).entry == 2
+    assert after("PASS", "HOLD", "PASS", is_legacy=True).status == "HOLD"
+    assert after("PASS", "PASS", "PASS", is_legacy=True).status == "PASS"
+
+
+def test_the_rules_of_the_earlier_format_are_chosen_in_one_place():
+    with pytest.raises(ConfigProblems, match=r"^strategies\.anneal\.guardrails: .*promotion\.guardrails=legacy"):
+        settings_from(AnnealSettings, {"guardrails": "legacy"}, path="strategies.anneal")
+
+
+WEIGHTS = AnnealSettings(
+    schedule=[CLONE, *({"cycle": 1 + n, **PPO, "bc_weight": weight} for n, weight in enumerate((0.5, 0.2, 0.2, 0.0)))],
+    retries=9,
+)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "entry"),
+    [
+        ("PASS FAIL", 1),  # before it there is the clone alone
+        ("PASS PASS FAIL", 1),
+        ("PASS PASS PASS FAIL", 3),  # the entry before has the same weight
+        ("PASS PASS PASS PASS FAIL", 3),
+        ("PASS PASS FAIL FAIL", 1),
+        ("PASS PASS FAIL PASS", 2),
+        ("PASS PASS FAIL PASS PASS PASS PASS", 5),
+    ],
+)
+def test_a_failure_goes_back_to_the_weight_before(verdicts, entry):
+    assert after(*verdicts.split(), settings=WEIGHTS).entry == entry
 
 
 @given(st.lists(st.sampled_from(["PASS", "HOLD", "FAIL"]), max_size=12))
@@ -117,10 +143,15 @@ def test_a7_only_a_pass_moves_on_and_every_run_ends(verdicts):
         before = now
 
 
-def test_no_sequence_of_verdicts_goes_on_for_ever():
-    most = 3 + 2 * 3 + 3  # three entries; each attempt may hold twice; the last of three failures ends it
+@pytest.mark.parametrize("settings", [SETTINGS, WEIGHTS.model_copy(update={"retries": 2})], ids=["flat", "falling"])
+def test_no_sequence_of_verdicts_goes_on_for_ever(settings):
     for verdicts in itertools.product(["PASS", "HOLD", "FAIL"], repeat=5):
-        assert after("PASS", *verdicts, *["HOLD"] * most).status is not None
+        taken = ["PASS"]
+        for verdict in (*verdicts, *itertools.repeat("HOLD", 3 * len(settings.schedule))):
+            if after(*taken, settings=settings).status is not None:
+                break
+            taken.append(verdict)
+        assert after(*taken, settings=settings).status is not None
 
 
 @pytest.mark.parametrize(

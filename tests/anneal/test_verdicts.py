@@ -9,7 +9,7 @@ from townlet_core.dto.evaluation import EpisodeResult, EvaluationResultDTO
 from townlet_core.errors import ConfigError
 from townlet_core.services.comparison import compare
 from townlet_core.services.statistics import estimate
-from townlet_strategies_anneal.guardrails import check_guardrails, chosen_guardrails
+from townlet_strategies_anneal.guardrails import check_guardrails, chosen_guardrails, level_of, recorded_level
 from townlet_strategies_anneal.settings import AnnealSettings, Guardrail
 from townlet_strategies_anneal.verdict import check_flags, check_gate, check_learning, check_return, decide, not_worse
 
@@ -52,7 +52,8 @@ def evaluation(scores, resamples=200, **metrics):
 def guarded(own, other, **fields):
     """Return the check of one guardrail over the metric `falls`."""
     one, two = (evaluation(np.zeros(len(values)), falls=values) for values in (own, other))
-    (check,) = check_guardrails([Guardrail(metric="falls", **fields)], one, compare(one, two), command="look")
+    level = level_of("the clone", compare(one, two), command="look")
+    (check,) = check_guardrails([Guardrail(metric="falls", **fields)], one, [level])
     return check
 
 
@@ -85,10 +86,45 @@ def test_a_guardrail_fails_by_its_interval_in_the_direction_that_is_worse(own, o
     assert check.difference.num_episodes == len(own)
 
 
+@pytest.mark.parametrize(
+    ("direction", "clone", "script", "against"),
+    [
+        ("higher", 40.0, 53.0, "the script"),
+        ("higher", 53.0, 40.0, "the clone"),
+        ("lower", 40.0, 53.0, "the clone"),
+        ("lower", 53.0, 40.0, "the script"),
+        ("higher", 53.0, 53.0, "the clone"),
+    ],
+)
+def test_of_the_clone_and_its_demonstrator_the_worse_one_is_the_baseline(direction, clone, script, against):
+    own = evaluation(np.zeros(10), falls=np.full(10, 53.0))
+    levels = [
+        level_of(name, compare(own, evaluation(np.zeros(10), falls=np.full(10, falls))), command=name)
+        for name, falls in (("the clone", clone), ("the script", script))
+    ]
+    (check,) = check_guardrails([Guardrail(metric="falls", direction=direction)], own, levels)
+    assert (check.against, check.command) == (against, against)
+    assert check.baseline == {"the clone": clone, "the script": script}[against]
+    assert check.allowed == pytest.approx(0.15 * check.baseline)
+    assert check.verdict == "PASS", "it does what one of them did"
+    assert f"{against}, {check.baseline:.4g}" in check.rule
+    assert f"beside {against} with {check.baseline:.4g}" in check.reason
+
+
+def test_a_demonstrator_that_was_only_recorded_is_held_against_by_what_a_step_of_it_has():
+    own = evaluation(np.zeros(10), falls=np.full(10, 6.0), other=NONE)  # in one step each
+    level = recorded_level("the recorded demonstrator", {"falls": 5.0, "unknown": 1.0}, own)
+    assert (level.means, level.differences.keys()) == ({"falls": 5.0}, {"falls"})
+    checks = check_guardrails([Guardrail(metric="falls"), Guardrail(metric="other")], own, [level])
+    assert [(check.name, check.verdict, check.baseline, check.command) for check in checks] == [
+        ("falls", "FAIL", 5.0, "")
+    ]
+    assert checks[0].difference.mean == 1.0
+
+
 def test_default_guardrails_hold_where_their_metric_is_measured():
     metrics = {"faint_events": 0.0, "attendance": 1.0, "other": 2.0}
     assert [one.metric for one in chosen_guardrails(AnnealSettings(), metrics)] == ["faint_events", "attendance"]
-    assert chosen_guardrails(AnnealSettings(guardrails="legacy"), metrics) == ()
 
 
 def test_a_guardrail_over_what_nobody_measures_is_an_error_that_lists_what_there_is():

@@ -139,7 +139,7 @@ def anneal_something(path):
     schedule = [{**CLONE, "options": {"value_coef": 0.1}}, ppo(1, 1, 0.5)]
     dataset = balanced_poles(path / "poles")
     anneal(path / "rules", schedule, dataset=dataset, **rules)
-    flags = {"guardrails": "legacy", "entropy_floor": 1e6, "retries": 1}
+    flags = {"promotion.guardrails": "legacy", "entropy_floor": 1e6, "retries": 1}
     anneal(path / "flags", schedule, dataset=dataset, **flags)
     town = {"environment.name": "town", "environment.max_episode_steps": 10}
     anneal(path / "town", [ppo(0, 1)], guardrails=[{"metric": "faint_events", "confirm": False}], **town)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.services.comparison import compare
-from townlet_strategies_anneal.guardrails import check_guardrails, chosen_guardrails
+from townlet_strategies_anneal.demonstrator import RECORDED
+from townlet_strategies_anneal.guardrails import check_guardrails, chosen_guardrails, level_of, recorded_level
 from townlet_strategies_anneal.verdict import (
     check_flags,
     check_gate,
@@ -19,16 +20,19 @@ from townlet_strategies_anneal.verdict import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from townlet_core.dto.anneal import AnnealBaseline, AnnealCheck
     from townlet_core.dto.evaluation import EvaluationResultDTO
     from townlet_core.policy.artefact import PolicyArtefact
     from townlet_strategies_anneal.evaluations import Evaluations
+    from townlet_strategies_anneal.guardrails import Level
     from townlet_strategies_anneal.settings import AnnealSettings
 
     Contender = tuple[PolicyArtefact, str]
     """A policy, and its directory in the run's."""
+    Demonstrator = tuple[str, Mapping[str, float]]
+    """Who was cloned, and where that is only recorded, its metrics in a step of a world; see `demonstrator_of`."""
 
 FLAGS = ("loss_flag", "queue_flag", "intensity_flag")
 
@@ -74,11 +78,13 @@ class Judge:
         settings: of the run.
         evaluations: of the run.
         baselines: who was run before anything was learned.
+        is_legacy: whether the flags of the earlier format decide alone.
     """
 
     settings: AnnealSettings
     evaluations: Evaluations
     baselines: Sequence[AnnealBaseline]
+    is_legacy: bool
     _scores: dict[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,6 +141,7 @@ class Judge:
         *,
         clone: Contender | None,
         best: Contender | None,
+        demonstrator: Demonstrator,
         is_last: bool,
     ) -> Judgement:
         """Judge a policy beside the clone and the best; where intervals cannot tell, on twice as many episodes.
@@ -145,17 +152,27 @@ class Judge:
             path: the policy's directory in the run's.
             clone: the cloned policy; None for none, so that it is held against random actions.
             best: the best policy so far, where that is another one.
+            demonstrator: who the clone is of; its name is empty where nobody knows.
             is_last: it is the last stage of the schedule.
         """
         divergence = None
         if self.settings.kl_cap is not None and clone is not None:
             divergence = self.evaluations.divergence(clone[0], policy)
         learning = check_learning(result, self.settings, divergence=divergence)
-        if self.settings.guardrails == "legacy":
+        if self.is_legacy:
             learning += check_flags({name: getattr(result, f"anneal_{name}", None) for name in FLAGS})
         times = 1
         while True:
-            judged = self._compared(policy, path, learning, clone=clone, best=best, is_last=is_last, times=times)
+            judged = self._compared(
+                policy,
+                path,
+                learning,
+                clone=clone,
+                best=best,
+                demonstrator=demonstrator,
+                is_last=is_last,
+                times=times,
+            )
             verdict, _ = decide(judged.checks)
             is_open = any(check.verdict == "HOLD" and check.difference is not None for check in judged.checks)
             if verdict != "HOLD" or not is_open or 2 * times > self.settings.more_episodes:
@@ -170,19 +187,20 @@ class Judge:
         *,
         clone: Contender | None,
         best: Contender | None,
+        demonstrator: Demonstrator,
         is_last: bool,
         times: int,
     ) -> Judgement:
         own, checks, margin = self.evaluations.policy(policy, path, times), list(learning), self.margin(clone)
-        is_legacy = self.settings.guardrails == "legacy"
         other, name = self._other(clone, times)
-        if other is not None and not is_legacy:
+        if other is not None and not self.is_legacy:
             command = self.evaluations.command(path, name, times, margin)
             comparison = compare(own, other, margin=margin)
             title = "clone" if clone is not None else name
             checks.append(not_worse(title, comparison, margin, command=command, is_strict=True))
-            guardrails = chosen_guardrails(self.settings, comparison.metrics)
-            checks += check_guardrails(guardrails, own, comparison, command=command)
+            levels = [level_of(f"the {title}" if clone is not None else title, comparison, command=command)]
+            levels += self._demonstrated(demonstrator, own, path, margin, times)
+            checks += check_guardrails(chosen_guardrails(self.settings, comparison.metrics), own, levels)
             if is_last and self.settings.min_gain is not None:
                 checks.append(gain(comparison, self.settings.min_gain, command=command))
         is_best = True
@@ -190,12 +208,23 @@ class Judge:
         if rival is not None:
             comparison = compare(own, self.evaluations.policy(*rival, times), margin=margin)
             is_best = comparison.difference.mean > 0
-            if best is not None and not is_legacy:
+            if best is not None and not self.is_legacy:
                 command = self.evaluations.command(path, best[1], times, margin)
                 checks.append(not_worse("best", comparison, margin, command=command, is_strict=False))
         return Judgement(
             checks=tuple(checks), evaluation=own, suite=self.evaluations.suite_file(times), is_best=is_best
         )
+
+    def _demonstrated(
+        self, demonstrator: Demonstrator, own: EvaluationResultDTO, path: str, margin: float, times: int
+    ) -> list[Level]:
+        """Return what guardrails hold a policy against besides the clone: its demonstrator, where anybody knows it."""
+        name, rates = demonstrator
+        if name in ("", RECORDED):
+            return [recorded_level("the recorded demonstrator", rates, own)] if name else []
+        command = self.evaluations.command(path, name, times, margin)
+        comparison = compare(own, self.evaluations.named(name, times), margin=margin)
+        return [level_of(f"{name}, who was cloned", comparison, command=command)]
 
     def _other(self, clone: Contender | None, times: int) -> tuple[EvaluationResultDTO | None, str]:
         """Return whom a policy is held against, and the name for `--against`: the clone, else random actions."""

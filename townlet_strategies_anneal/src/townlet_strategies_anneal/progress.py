@@ -31,6 +31,15 @@ class Progress(ResultBase):
     stages: tuple[AnnealStageResultDTO, ...] = ()
     telemetry_offset: int = 0
 
+    @property
+    def agent_steps(self) -> int:
+        """What all stages learned from; where one went on from another, only what it made itself."""
+        return sum(
+            stage.agent_steps - (0 if stage.continues is None else self.stages[stage.continues - 1].agent_steps)
+            for stage in self.stages
+            if stage.digest
+        )
+
     def files(self) -> dict[str, bytes]:
         """Return the files of a checkpoint."""
         return {PROGRESS_FILE: self.model_dump_json(indent=1).encode() + b"\n"}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from townlet_core.config.base import Settings
 from townlet_core.config.suite import MAX_EPISODES
@@ -126,11 +126,11 @@ class AnnealSettings(Settings):
         le=1e12,
         description="How much better than the clone the last stage has to be; null = not worse is enough. [score]",
     )
-    guardrails: Literal["default", "legacy"] | tuple[Guardrail, ...] = Field(
+    guardrails: Literal["default"] | tuple[Guardrail, ...] = Field(
         default="default",
-        description="What else must not become worse than with the clone: a list of metric, direction, tolerance, "
-        "slack and confirm; default (faints, attendance, queue conflicts and their intensity); or legacy: the three "
-        "flags of the earlier format decide alone.",
+        description="What else must not become worse than with the clone and its demonstrator: a list of metric, "
+        "direction, tolerance, slack and confirm; or default: faints, attendance, queue conflicts and their "
+        "intensity. Not looked at with promotion.guardrails=legacy.",
     )
     loss_tolerance: float = Field(
         default=0.10, ge=0, le=1e6, description="Relative change of loss_total from which its flag is raised. [1]"
@@ -160,11 +160,15 @@ class AnnealSettings(Settings):
     retry_learning_rate: float = Field(
         default=0.5, gt=0, le=1, description="What the learning rate is multiplied with at each of them. [1]"
     )
+    retry_kl_coef: float = Field(
+        default=2.0, ge=1, le=1e3, description="What reference_kl_coef is multiplied with at each of them. [1]"
+    )
     critic_warmup_updates: int = Field(
-        default=10,
+        default=30,
         ge=0,
         le=1_000_000,
-        description="critic_warmup_updates of stages that take over a policy, where their strategy has it. [updates]",
+        description="critic_warmup_updates of stages that take over a policy, where their strategy has it: at most so "
+        "many, and fewer where its critic explains the returns earlier. [updates]",
     )
     actor_ramp_updates: int = Field(
         default=10,
@@ -178,3 +182,10 @@ class AnnealSettings(Settings):
     demonstration_coef: float = Field(
         default=0.1, ge=0, le=1e6, description="demonstration_coef of a stage of bc_weight 1. [1]"
     )
+
+    @field_validator("guardrails", mode="before")
+    @classmethod
+    def _legacy_is_said_once(cls, guardrails: Any) -> Any:
+        if guardrails == "legacy":
+            raise ValueError("the rules of the earlier format are chosen once, with promotion.guardrails=legacy")
+        return guardrails

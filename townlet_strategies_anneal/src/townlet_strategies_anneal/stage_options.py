@@ -89,7 +89,7 @@ def stage_options(
 
     Args:
         mode: its strategy.
-        entry: its entry; what that says itself is left as it is, but for the learning rate of a new attempt.
+        entry: its entry; what that says itself is left as it is, but for what a new attempt is gentler with.
         settings: of the run.
         attempt: how often the run has gone back.
         updates: that the stages which it goes on from have made.
@@ -107,6 +107,8 @@ def stage_options(
     rate = mode.value(entry, "learning_rate")
     if attempt > 0 and rate is not None and not mode.is_clone:
         options["learning_rate"] = rate * settings.retry_learning_rate**attempt
+    if attempt > 0 and "reference_kl_coef" in options:
+        options["reference_kl_coef"] *= settings.retry_kl_coef**attempt
     return options
 
 

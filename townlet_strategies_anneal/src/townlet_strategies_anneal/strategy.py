@@ -9,14 +9,23 @@ from townlet_core.config.base import settings_from
 from townlet_core.context import AnnealContext
 from townlet_core.dto.anneal import AnnealBaseline, AnnealStageResultDTO, AnnealSummaryDTO, flatten_stage_record
 from townlet_core.dto.base import ArtefactReference
-from townlet_core.errors import ArtefactError, DivergenceError, RunInterrupted, RunWarning, UnavailableError
+from townlet_core.errors import (
+    ArtefactError,
+    ConfigError,
+    DivergenceError,
+    RunInterrupted,
+    RunWarning,
+    UnavailableError,
+)
 from townlet_core.policy.artefact import load_artefact
+from townlet_strategies_anneal.demonstrator import demonstrator_of
 from townlet_strategies_anneal.evaluations import Evaluations
 from townlet_strategies_anneal.judgement import Judge, Judgement
 from townlet_strategies_anneal.progress import Progress, read_progress
 from townlet_strategies_anneal.promotion import recorded
 from townlet_strategies_anneal.schedule import START, Position, position, sorted_schedule
 from townlet_strategies_anneal.settings import AnnealSettings
+from townlet_strategies_anneal.stage_fields import announcement, learned_fields
 from townlet_strategies_anneal.stage_options import Mode, check_entry, demonstrations_of, stage_options
 
 if TYPE_CHECKING:
@@ -29,7 +38,6 @@ if TYPE_CHECKING:
 
 START_DIR = "start"
 BASELINES = ("random", "scripted")
-FLAGS = ("loss", "queue", "intensity")
 
 
 class AnnealStrategy:
@@ -54,7 +62,10 @@ class _Run:
     def __init__(self, context: TrainingContext, settings: AnnealSettings) -> None:
         if context.run is None:
             raise UnavailableError("anneal needs a run directory: use TrainingOrchestrator(config).run(...)")
+        if context.config.training.evaluate_every:  # a stage would end with its best, and the next go on from its last
+            raise ConfigError("training.evaluate_every: anneal judges every stage itself; leave it 0")
         self.context, self.settings, self.run = context, settings, context.run
+        self.is_legacy = context.config.promotion.guardrails == "legacy"
         self.begin = context.clock.monotonic()
         self.entries = sorted_schedule(settings)
         self.modes = {entry.mode: Mode.of(context, entry.mode) for entry in self.entries}
@@ -74,7 +85,8 @@ class _Run:
         return self._result(now)
 
     def _position(self) -> Position:
-        return position(self.progress.stages, self.settings, has_start=self.progress.has_start)
+        stages, has_start = self.progress.stages, self.progress.has_start
+        return position(stages, self.settings, has_start=has_start, is_legacy=self.is_legacy)
 
     def _begin(self) -> None:
         """Take up the newest checkpoint, or keep the policy to start from; and run the baselines."""
@@ -93,7 +105,7 @@ class _Run:
         if self.progress.baselines is None:
             self.progress = self.progress.model_copy(update={"baselines": tuple(self._baselines())})
             self._save()
-        self.judge = Judge(self.settings, self.evaluations, self.progress.baselines or ())
+        self.judge = Judge(self.settings, self.evaluations, self.progress.baselines or (), is_legacy=self.is_legacy)
 
     def _baselines(self) -> list[AnnealBaseline]:
         found = [(name, self.evaluations.script(name), "", "") for name in BASELINES]
@@ -140,7 +152,7 @@ class _Run:
             **entry.model_dump(exclude={"options"}),
             "attempt": now.attempt,
             "repeat": now.repeat,
-            "learning_rate": options.get("learning_rate", mode.value(entry, "learning_rate")),
+            **{name: options.get(name, mode.value(entry, name)) for name in ("learning_rate", "reference_kl_coef")},
             "path": stage_run.path.relative_to(self.run.path).as_posix(),
             "begins_from": now.current,
             "continues": continues,
@@ -149,7 +161,7 @@ class _Run:
             "is_clone": mode.is_clone,
             "dataset": dataset,
         }
-        self.context.say(self._announcement(known))
+        self.context.say(announcement(known, len(self.entries)))
         learned: dict[str, Any] = {}
         try:
             result = self.context.stages.run(
@@ -163,34 +175,16 @@ class _Run:
         except DivergenceError as error:
             judged = self.judge.diverged(str(error))
         else:
-            policy, learned = self._learned(result, stage_run.path.relative_to(self.run.path).as_posix(), entry.mode)
+            learned = learned_fields(result, known["path"], entry.mode)
+            policy = self._loaded(learned["policy"], learned["digest"])
             judged = self._judged(now, mode, result, policy, learned["policy"])
+            if mode.is_clone:
+                scripts = {baseline.name for baseline in self.progress.baselines or () if not baseline.digest}
+                name, rates = demonstrator_of(mode.value(entry, "dataset"), stage_run.path, scripts)
+                learned |= {"demonstrator": name, "demonstrator_rates": rates}
         return AnnealStageResultDTO.model_validate(
             {**known, **learned, **judged.fields(), "duration_sec": self.context.clock.monotonic() - begin}
         )
-
-    def _announcement(self, known: Mapping[str, Any]) -> str:
-        text = f"stage {known['number']} (entry {known['entry'] + 1} of {len(self.entries)}): {known['mode']}"
-        text += f", cycle {known['cycle']}, weight {known['bc_weight']:g}, {known['epochs']} epochs"
-        if known["attempt"]:
-            text += f", attempt {known['attempt'] + 1}"
-        return text + (f", repeated {known['repeat']} x" if known["repeat"] else "")
-
-    def _learned(self, result: TrainingResultBase, path: str, mode: str) -> tuple[PolicyArtefact, dict[str, Any]]:
-        """Return the policy of a stage, and what its result says."""
-        if result.artefact is None:
-            raise ArtefactError(f"strategy '{mode}' gave no policy, so it cannot be a stage")
-        policy = f"{path}/{result.artefact.path}"
-        names = ("accuracy", "loss_total", "queue_conflict_events", "queue_conflict_intensity_sum")
-        learned = {name: getattr(result, name, None) for name in names}
-        learned |= {f"{name}_flag": getattr(result, f"anneal_{name}_flag", None) for name in FLAGS}
-        learned |= {
-            "policy": policy,
-            "digest": result.artefact.digest,
-            "updates": getattr(result, "epoch", None),
-            "agent_steps": getattr(result, "agent_steps_done", getattr(result, "agent_steps", 0)),
-        }
-        return self._loaded(policy, result.artefact.digest), learned
 
     def _judged(
         self, now: Position, mode: Mode, result: TrainingResultBase, policy: PolicyArtefact, path: str
@@ -202,6 +196,7 @@ class _Run:
             policy,
             path,
             clone=self._contender(now.clone),
+            demonstrator=self._demonstrator(now.clone),
             best=None if now.best == now.clone else self._contender(now.best),
             is_last=now.entry + 1 == len(self.entries),
         )
@@ -211,6 +206,10 @@ class _Run:
         if number is None:
             return None
         return self._artefact(number), START_DIR if number == START else self.progress.stages[number - 1].policy
+
+    def _demonstrator(self, clone: int | None) -> tuple[str, Mapping[str, float]]:
+        stage = self.progress.stages[clone - 1] if clone else None
+        return ("", {}) if stage is None else (stage.demonstrator, stage.demonstrator_rates)
 
     def _artefact(self, number: int) -> PolicyArtefact:
         if number == START:
@@ -255,7 +254,7 @@ class _Run:
     def _keep(self, stage: AnnealStageResultDTO) -> None:
         """Report a stage, and save."""
         self.progress = self.progress.model_copy(update={"stages": (*self.progress.stages, stage)})
-        record = flatten_stage_record(stage, total=len(self.entries), agent_steps=self._agent_steps())
+        record = flatten_stage_record(stage, total=len(self.entries), agent_steps=self.progress.agent_steps)
         if self.context.trackers is not None:
             self.context.trackers.log(record)
         self._save()
@@ -263,15 +262,6 @@ class _Run:
         best = ", the best so far" if stage.is_best else ""
         why = "" if stage.verdict == "PASS" else f": {stage.reason}"
         self.context.say(f"stage {stage.number}: {stage.verdict}{score}{best}{why}")
-
-    def _agent_steps(self) -> int:
-        """Return what all stages learned from: of those that others went on from, only what came after counts twice."""
-        stages = self.progress.stages
-        return sum(
-            stage.agent_steps - (0 if stage.continues is None else stages[stage.continues - 1].agent_steps)
-            for stage in stages
-            if stage.digest
-        )
 
     def _result(self, now: Position) -> AnnealSummaryDTO:
         context, reference, reason = self.context, None, now.reason
@@ -292,6 +282,6 @@ class _Run:
             best_stage=now.best,
             score_name=self.evaluations.suite.score_name,
             margin=None if now.clone is None else self.judge.margin(self._contender(now.clone)),
-            agent_steps=self._agent_steps(),
+            agent_steps=self.progress.agent_steps,
         )
         return recorded(context, self.run, summary)

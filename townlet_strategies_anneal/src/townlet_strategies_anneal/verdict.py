@@ -39,7 +39,8 @@ def not_worse(name: str, comparison: ComparisonDTO, margin: float, *, command: s
     rule = f"not worse than the {name}, margin {margin:.4g}"
     if not is_strict:
         rule += "; fails only if all of the interval is worse"
-    return _of_scores(f"score beside the {name}", rule, verdict, reason, comparison, allowed=margin, command=command)
+    title = f"score beside the {name}"
+    return _of_scores(title, rule, verdict, reason, comparison, against=name, allowed=margin, command=command)
 
 
 def gain(comparison: ComparisonDTO, least: float, *, command: str) -> AnnealCheck:
@@ -47,13 +48,20 @@ def gain(comparison: ComparisonDTO, least: float, *, command: str) -> AnnealChec
     low, high = comparison.difference.low, comparison.difference.high
     verdict: Verdict = "PASS" if low >= least else "HOLD"
     reason = f"better by {low:+.4g} to {high:+.4g}"
-    return _of_scores(
-        "gain", f"at least {least:g} better than the clone", verdict, reason, comparison, allowed=least, command=command
-    )
+    rule = f"at least {least:g} better than the clone"
+    return _of_scores("gain", rule, verdict, reason, comparison, against="clone", allowed=least, command=command)
 
 
 def _of_scores(
-    name: str, rule: str, verdict: Verdict, reason: str, comparison: ComparisonDTO, *, allowed: float, command: str
+    name: str,
+    rule: str,
+    verdict: Verdict,
+    reason: str,
+    comparison: ComparisonDTO,
+    *,
+    against: str,
+    allowed: float,
+    command: str,
 ) -> AnnealCheck:
     difference: Estimate = comparison.difference
     return AnnealCheck(
@@ -63,6 +71,7 @@ def _of_scores(
         reason=reason,
         value=comparison.other.score.mean + difference.mean,
         baseline=comparison.other.score.mean,
+        against=against,
         allowed=allowed,
         difference=difference,
         command=command,
@@ -159,6 +168,7 @@ def check_return(score: float, *, demonstrator: float, random: float | None, sha
         reason=f"{score:.4g}, and the demonstrator has {demonstrator:.4g}: at least {floor:.4g}",
         value=score,
         baseline=demonstrator,
+        against="demonstrator",
         allowed=demonstrator - floor,
     )
 

@@ -26,6 +26,7 @@ class AnnealCheck(ResultBase):
     reason: str = Field(description="The numbers that decided, in words.")
     value: float | None = Field(default=None, description="The stage's own number; None where it has none.")
     baseline: float | None = Field(default=None, description="The number that it is held against.")
+    against: str = Field(default="", description="Whose number that is; empty where it is nobody's.")
     allowed: float | None = Field(default=None, description="How much worse still passes, or the limit.")
     difference: Estimate | None = Field(
         default=None, description="Difference paired by episode, with its interval; None where no episodes decide."
@@ -57,6 +58,9 @@ class AnnealStageResultDTO(ResultBase):
     attempt: int = Field(ge=0, description="How often the run had gone back to its best policy before.")
     repeat: int = Field(ge=0, description="How often this entry had been held before, in this attempt.")
     learning_rate: float | None = Field(default=None, description="Learning rate, where the strategy has one.")
+    reference_kl_coef: float | None = Field(
+        default=None, description="Weight of what holds it near the policy that it took over, where it has one."
+    )
     path: str = Field(description="Directory of the stage in the run's directory.")
     begins_from: int | None = Field(
         default=None, description="Stage run whose policy it began from; 0 is the policy of --from, None is nothing."
@@ -79,6 +83,12 @@ class AnnealStageResultDTO(ResultBase):
     is_clone: bool = Field(default=False, description="Whether it cloned, so that a gate decides.")
     is_best: bool = Field(default=False, description="Whether its policy became the best of the run.")
     accuracy: float | None = Field(default=None, description="Held-out accuracy of a clone.")
+    demonstrator: str = Field(
+        default="", description="Who a clone is of: a script that runs the suite, or `recorded`; empty if unknown."
+    )
+    demonstrator_rates: dict[str, float] = Field(
+        default_factory=dict, description="What a recorded demonstrator has of each metric in a step of a world."
+    )
     loss_total: float | None = Field(default=None, description="Loss of the last update, where the strategy says.")
     queue_conflict_events: float | None = Field(default=None, description="Queue conflicts in the last update.")
     queue_conflict_intensity_sum: float | None = Field(default=None, description="Sum of their intensities.")
@@ -128,7 +138,9 @@ def flatten_stage_record(stage: AnnealStageResultDTO, *, total: int, agent_steps
         total: entries in the schedule.
         agent_steps: of the whole run so far.
     """
-    record = stage.model_dump(mode="json", exclude={"checks", "seeds", "score", "metrics", "agent_steps"})
+    record = stage.model_dump(
+        mode="json", exclude={"checks", "seeds", "score", "metrics", "agent_steps", "demonstrator_rates"}
+    )
     if stage.score is not None:
         record |= {f"score_{name}": getattr(stage.score, name) for name in ("mean", "low", "high", "num_episodes")}
     record |= {f"metrics.{name}": value for name, value in stage.metrics.items()}
