@@ -162,14 +162,15 @@ def check_events(view: ShardView, log: FindingLog) -> None:
             log.add("D011", f"event {row} is of kind {kinds[row]}", file=file, column="event.kind")
 
 
-def _describe(rows: Array, limits: Limits) -> Callable[[int], str]:
-    def describe(number: int) -> str:
-        row = rows[number]
-        with np.errstate(invalid="ignore"):
-            bad = ~np.isfinite(row) | (row < limits.low) | (row > limits.high)
-        place = np.unravel_index(int(np.argmax(bad)), np.shape(row)) if np.ndim(row) else ()
-        low, high = (np.broadcast_to(limit, np.shape(row))[place] for limit in (limits.low, limits.high))
-        where = f"entry {[int(index) for index in place]} is " if place else "it is "
-        return f"{where}{np.asarray(row)[place]:g}, allowed is {low:g} to {high:g}"
+def describe_wrong(row: Array, limits: Limits) -> str:
+    """Return the first number of a row that is not finite or outside of its limits, and what is allowed there."""
+    with np.errstate(invalid="ignore"):
+        bad = ~np.isfinite(row) | (row < limits.low) | (row > limits.high)
+    place = np.unravel_index(int(np.argmax(bad)), np.shape(row)) if np.ndim(row) else ()
+    low, high = (np.broadcast_to(limit, np.shape(row))[place] for limit in (limits.low, limits.high))
+    where = f"entry {[int(index) for index in place]} is " if place else "it is "
+    return f"{where}{np.asarray(row)[place]:g}, allowed is {low:g} to {high:g}"
 
-    return describe
+
+def _describe(rows: Array, limits: Limits) -> Callable[[int], str]:
+    return lambda number: describe_wrong(rows[number], limits)

@@ -13,8 +13,10 @@ import numpy as np
 from townlet_core.checkpoint.atomic import delete_tree
 from townlet_core.errors import CheckpointError, DatasetError, TownletWarning, UsageError
 from townlet_core.replay.check_files import column_problem
+from townlet_core.replay.check_values import Limits, describe_wrong, wrong_rows
 from townlet_core.replay.dataset import Dataset, is_dataset
 from townlet_core.replay.legacy import import_legacy, is_legacy
+from townlet_core.replay.schema import FINAL_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from townlet_core.arrays import Array
     from townlet_core.policy.heads import ActionHead
+    from townlet_core.replay.shard import Shard
     from townlet_core.runs.layout import RunDirectory
 
 DATA_DIR = "data"
@@ -34,7 +37,7 @@ def open_run_dataset(path: Path, run: RunDirectory | None) -> Dataset:
 
     Raises:
         MissingInputError: there is nothing there.
-        DatasetError: it is damaged.
+        DatasetError: it is damaged, or what was seen is of a category that does not exist.
         UsageError: files of the earlier format need a run directory.
     """
     dataset = Dataset(path) if is_dataset(path) or not is_legacy(path) else _imported(path, run)
@@ -45,7 +48,40 @@ def open_run_dataset(path: Path, run: RunDirectory | None) -> Dataset:
             stacklevel=2,
         )
     dataset.require_intact()
+    _require_categories(dataset)
     return dataset
+
+
+def _require_categories(dataset: Dataset) -> None:
+    """Check that observed categories exist, in the episodes that are accepted: others would be fed as nothing at all.
+
+    Raises:
+        DatasetError: one does not.
+    """
+    limits = {name: Limits.of(space) for name, space in dataset.manifest.observation_spaces.items()}
+    categories = {name: limit for name, limit in limits.items() if limit.is_category}
+    episodes, along_episode = dataset.episodes, dataset.manifest.along("episode")
+    for number, shard in enumerate(dataset.shards if categories else ()):
+        here = np.flatnonzero(episodes.shard == number)
+        of_row = np.repeat(here, episodes.num_steps[here])
+        for name, limit in categories.items():
+            for column, of in ((name, of_row), (FINAL_PREFIX + name, here)):
+                if of is of_row or column in along_episode:
+                    places = wrong_rows(shard.column(column), limit)[1]
+                    places = places[episodes.accepted[of[places]]]
+                    if len(places):
+                        raise DatasetError(_wrong_category(dataset, shard, column, limit, int(places[0]), of))
+                    shard.forget(column)
+        shard.unmap()
+
+
+def _wrong_category(dataset: Dataset, shard: Shard, column: str, limit: Limits, place: int, of: Array) -> str:
+    """Return what is wrong with a row of a column, or with the entry of an episode."""
+    row = f"row {place} of {shard.entry.name}, in episode {int(of[place])}"
+    return (
+        f"{dataset.path}: column '{column}', {row}: {describe_wrong(shard.column(column)[place], limit)}; "
+        f"'townlet replay validate {dataset.path}' names all, 'townlet replay curate' drops their episodes"
+    )
 
 
 def _imported(path: Path, run: RunDirectory | None) -> Dataset:
