@@ -126,7 +126,11 @@ def test_the_verdict_of_a_run_counts_once_in_the_streak(passed):
     assert (result.promotion_streak, result.promotion_ready, result.promotion_note) == (1, False, "")
     service = PromotionService(releases_dir=run.parent / "releases")
     assert service.status().streak == 1
-    assert service.store.history().events[-1].policy == result.artefact.digest
+    event = service.store.history().events[-1]
+    assert event.policy == result.artefact.digest
+    origin = json.loads((service.store.bundle_path(event.release) / "origin-run.json").read_text())
+    assert origin["agent_steps"] == result.agent_steps > 0
+    assert (origin["id"], origin["strategy"]) == (run.name, "anneal")
 
 
 def test_a_finished_run_that_is_resumed_gives_its_result(passed, demonstrations):

@@ -32,7 +32,9 @@ def recorded(context: TrainingContext, run: RunDirectory, summary: AnnealSummary
     if summary.artefact is None:
         return summary.model_copy(update={"promotion_note": "there is no policy"})
     evidence = json.dumps(without_clock(summary.model_dump(mode="json"))).encode()
+    # A release is kept with the result and the record of its run, which are written when a run has ended: so now.
     write_file(run.result_path, summary.model_dump_json(indent=2).encode() + b"\n", filesystem=run.filesystem)
+    run.write_record(run.record().revised(clock=context.clock.now, agent_steps=summary.agent_steps))
     try:
         outcome = context.services.promotion.record_verdict(
             run.path,

@@ -24,8 +24,8 @@ class PromotionConfig(Settings):
     )
     guardrails: Literal["interval", "legacy"] = Field(
         default="interval",
-        description="Whose rules decide: interval, or legacy, those of the earlier simulator: in anneal its three flags "
-        "alone, and HOLD ends the streak of policies that passed, which interval leaves as it is.",
+        description="Whose rules decide: interval, or legacy, those of the earlier simulator: in anneal its three "
+        "flags alone, and HOLD ends the streak of policies that passed, which interval leaves as it is.",
     )
     suite: str | None = Field(
         default=None,
