@@ -108,6 +108,22 @@ def test_from_two_good_runs_to_a_champion_and_back(home, townlet):
     assert listed["events"][2]["reason"] == "it balances"
 
 
+def test_a_first_champion_with_continuous_actions_is_compared_with_chance(tmp_path, monkeypatch, townlet):
+    monkeypatch.chdir(tmp_path)
+    name = "gymnasium:Pendulum-v1"
+    environment = make_environment(EnvironmentConfig(name=name), num_worlds=1)
+    spec = PolicySpec.for_spaces(environment.observation_spaces, environment.action_space)
+    environment.close()
+    document = PolicyDocument(spec=spec, critic_trained=False, provenance=Provenance(strategy="ppo", environment=name))
+    PolicyArtefact(document=document, weights=initial_weights(spec, FlattenEncoder(), seed=0)).save(tmp_path / "swing")
+    settings = ("--set", "promotion={episodes: 8, margin: 10000, required_passes: 1}")
+    code, text = townlet("releases", "record", "swing", *settings)
+    assert (code, "compared     with random: episode_return" in text) == (0, True)
+    code, text = townlet("promote", "swing", *settings)
+    assert (code, "compared     with random: episode_return" in text) == (0, True)
+    assert as_json(townlet, "releases")["champion"]
+
+
 def test_the_next_champion_is_compared_with_the_present_one(home, townlet):
     assert townlet("promote", "runs/good", "--force", "--reason", "the first")[0] == 0
     outcome = as_json(townlet, "releases", "record", "runs/bad", *FEW)
