@@ -208,15 +208,13 @@ class LiveExperience:
 
     def collect(self, cycle: int) -> Experience:
         """Return the next T steps; see `ExperienceSource.collect`."""
-        assert self._learner is not None
         assert self._rollout is not None
         assert self.buffer is not None
         self._environment.begin_cycle(cycle)
         if self._blend is not None:
+            assert self._learner is not None
             self._blend.prepare(self._learner.state)
-        statistics = self._rollout.fill(self.buffer)
-        self.buffer.values[:] = self._learner.policy.values_of_steps(self.buffer.observations)
-        return Experience(self.buffer, statistics)
+        return Experience(self.buffer, self._rollout.fill(self.buffer))
 
     def advance(self) -> None:
         """Count the rollout; the environment has gone on already."""
