@@ -119,6 +119,14 @@ training:
     assert not migration.missing
 
 
+@pytest.mark.parametrize(("written", "share"), [("true", 1.0), ("'yes'", 1.0), ("false", None), ("'off'", None)])
+def test_a_policy_blend_is_the_share_of_a_script_that_falls_with_the_weight(written, share):
+    migration = migrated(f"training: {{source: anneal, anneal_enable_policy_blend: {written}}}")
+    assert migration.values.get("strategies", {}).get("anneal", {}).get("blend_share") == share
+    fate = became(migration)["training.anneal_enable_policy_blend"]
+    assert fate == ("changed" if share else "left out")
+
+
 def test_the_social_stages_are_the_towns_and_an_override_stands_above_all_others():
     schedule = "social_reward_schedule: [{cycle: 4, stage: C1}, {cycle: 9, stage: C3}, {stage: OFF}]"
     text = "features: {stages: {social_rewards: C2}}\ntraining: {source: rollout, %s}"

@@ -28,6 +28,12 @@ class ScheduleEntry(Settings):
         description="Weight of the demonstrations: with it the stage's reference_kl_coef and demonstration_coef fall. "
         "[1]",
     )
+    blend: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="blend_share of the stage, where its strategy has it; null = that of anneal x bc_weight. [1]",
+    )
     options: dict[str, JsonValue] = Field(
         default_factory=dict, description="Further settings of the stage's strategy, by field name."
     )
@@ -74,7 +80,7 @@ class AnnealSettings(Settings):
         default=DEFAULT_SCHEDULE,
         min_length=1,
         max_length=1_000,
-        description="The stages: entries of cycle, mode, epochs, bc_weight and options.",
+        description="The stages: entries of cycle, mode, epochs, bc_weight, blend and options.",
     )
     accuracy_threshold: float = Field(
         default=0.9, ge=0, le=1, description="Held-out accuracy that the gate of a cloning stage asks for. [1]"
@@ -181,6 +187,12 @@ class AnnealSettings(Settings):
     )
     demonstration_coef: float = Field(
         default=0.1, ge=0, le=1e6, description="demonstration_coef of a stage of bc_weight 1. [1]"
+    )
+    blend_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="blend_share of a stage of bc_weight 1, so that a script acts less and less; 0 = off. [1]",
     )
 
     @field_validator("guardrails", mode="before")

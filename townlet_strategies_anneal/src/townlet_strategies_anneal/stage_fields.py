@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from townlet_core.dto.base import TrainingResultBase
 
+RATES = ("learning_rate", "reference_kl_coef", "blend_share")
+"""Settings of a stage that its record has."""
 NAMES = ("accuracy", "loss_total", "queue_conflict_events", "queue_conflict_intensity_sum")
 FLAGS = ("loss", "queue", "intensity")
 
@@ -24,6 +26,8 @@ def announcement(known: Mapping[str, Any], num_entries: int) -> str:
     """
     text = f"stage {known['number']} (entry {known['entry'] + 1} of {num_entries}): {known['mode']}"
     text += f", cycle {known['cycle']}, weight {known['bc_weight']:g}, {known['epochs']} epochs"
+    if known["blend_share"]:
+        text += f", script in {known['blend_share']:.0%} of steps"
     if known["attempt"]:
         text += f", attempt {known['attempt'] + 1}"
     return text + (f", repeated {known['repeat']} x" if known["repeat"] else "")

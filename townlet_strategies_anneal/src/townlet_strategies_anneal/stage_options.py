@@ -5,12 +5,14 @@ A setting is given to every strategy that has one of that name, whoever wrote it
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.base import settings_from
 from townlet_core.errors import ConfigError
+from townlet_core.services.blend import blend_script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +54,11 @@ class Mode:
         """Whether it clones: it asks for an accuracy, and its result says whether that was reached."""
         return self.has("accuracy_threshold")
 
+    @property
+    def blends(self) -> bool:
+        """Whether a script can act in its policy's place."""
+        return self.has("blend_share") and self.has("blend_policy")
+
     def value(self, entry: ScheduleEntry, setting: str) -> Any:
         """Return a setting as the entry, the section or the default has it; None where there is none."""
         if not self.has(setting):
@@ -72,6 +79,11 @@ def check_entry(mode: Mode, entry: ScheduleEntry, number: int) -> None:
         raise ConfigError(
             f"strategies.anneal.schedule[{number}].mode: strategy '{mode.name}' has neither of the settings "
             f"{' and '.join(LENGTHS)}, so nobody can tell it how long a stage is"
+        )
+    if entry.blend is not None and not mode.blends:
+        raise ConfigError(
+            f"strategies.anneal.schedule[{number}].blend: strategy '{mode.name}' blends nothing, since it has no "
+            "settings blend_share and blend_policy: leave it out"
         )
 
 
@@ -103,6 +115,8 @@ def stage_options(
         given |= {"accuracy_threshold": settings.accuracy_threshold, "evaluate_episodes": 0}
     elif is_protected:
         given |= _protections(mode, entry, settings, updates, demonstrations)
+    if not mode.is_clone:
+        given = _blending(mode, entry, settings, demonstrations) | given
     options = {name: value for name, value in given.items() if mode.has(name)} | entry.options
     rate = mode.value(entry, "learning_rate")
     if attempt > 0 and rate is not None and not mode.is_clone:
@@ -132,6 +146,45 @@ def _protections(
         if mode.value(entry, "dataset") is None:
             given["dataset"] = demonstrations
     return given
+
+
+def _blending(
+    mode: Mode, entry: ScheduleEntry, settings: AnnealSettings, demonstrations: Path | None
+) -> dict[str, Any]:
+    """Return what lets a script act; where nothing was cloned, what it does is what the weight holds on to."""
+    share, coefficient = blend_share(mode, entry, settings), settings.demonstration_coef * entry.bc_weight
+    if share is None:
+        return {}
+    given = {"blend_share": share, "blend_schedule": "constant"}
+    if share * coefficient > 0 and demonstrations is None and mode.value(entry, "dataset") is None:
+        given |= {"demonstration_coef": coefficient, "protection_schedule": "constant"}
+    return given
+
+
+def blend_share(mode: Mode, entry: ScheduleEntry, settings: AnnealSettings) -> float | None:
+    """Return the share of a stage's steps in which a script acts; None where that is left to its strategy's section."""
+    if entry.blend is not None:
+        return entry.blend
+    if settings.blend_share == 0 or not mode.blends or mode.value(entry, "data_mode") == "replay":
+        return None
+    return settings.blend_share * entry.bc_weight
+
+
+def require_scripts(
+    context: TrainingContext, entries: Sequence[ScheduleEntry], modes: Mapping[str, Mode], settings: AnnealSettings
+) -> None:
+    """Check, before anything is run, that the environment has the scripts which are to act in stages.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    blended = [entry for entry in entries if blend_share(modes[entry.mode], entry, settings)]
+    if not blended:
+        return
+    with closing(context.resolver.environment(context.config.environment, num_worlds=1)) as environment:
+        for entry in blended:
+            setting = f"strategies.{entry.mode}.blend_policy"
+            blend_script(modes[entry.mode].value(entry, "blend_policy"), environment, setting=setting)
 
 
 def demonstrations_of(entries: Sequence[ScheduleEntry], modes: Mapping[str, Mode]) -> tuple[Path | None, str]:

@@ -25,8 +25,14 @@ from townlet_strategies_anneal.progress import Progress, read_progress
 from townlet_strategies_anneal.promotion import recorded
 from townlet_strategies_anneal.schedule import START, Position, position, sorted_schedule
 from townlet_strategies_anneal.settings import AnnealSettings
-from townlet_strategies_anneal.stage_fields import announcement, learned_fields
-from townlet_strategies_anneal.stage_options import Mode, check_entry, demonstrations_of, stage_options
+from townlet_strategies_anneal.stage_fields import RATES, announcement, learned_fields
+from townlet_strategies_anneal.stage_options import (
+    Mode,
+    check_entry,
+    demonstrations_of,
+    require_scripts,
+    stage_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +77,7 @@ class _Run:
         self.modes = {entry.mode: Mode.of(context, entry.mode) for entry in self.entries}
         for number, entry in enumerate(self.entries):
             check_entry(self.modes[entry.mode], entry, number)
+        require_scripts(context, self.entries, self.modes, settings)
         self.checkpoints = self.run.checkpoints(context.config.training.keep_checkpoints)
         self.evaluations = Evaluations(context, self.run, settings)
         self.progress = Progress(has_start=context.initial_policy is not None)
@@ -149,10 +156,10 @@ class _Run:
         known = {
             "number": number,
             "entry": now.entry,
-            **entry.model_dump(exclude={"options"}),
+            **entry.model_dump(exclude={"options", "blend"}),
             "attempt": now.attempt,
             "repeat": now.repeat,
-            **{name: options.get(name, mode.value(entry, name)) for name in ("learning_rate", "reference_kl_coef")},
+            **{name: options.get(name, mode.value(entry, name)) for name in RATES},
             "path": stage_run.path.relative_to(self.run.path).as_posix(),
             "begins_from": now.current,
             "continues": continues,

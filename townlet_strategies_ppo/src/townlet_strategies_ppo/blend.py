@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from townlet_core.errors import ConfigError
-from townlet_core.services.blend import BlendedPolicy, blend_with
+from townlet_core.services.blend import BlendedPolicy, blend_script
 from townlet_strategies_ppo.progress import blend_share
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ class Blend:
         Raises:
             ConfigError: there is no such script, or none can be blended.
         """
-        setting = "strategies.ppo.blend_policy"
-        self._policy = blend_with(learner, self._settings.blend_policy, environment, setting=setting)
+        name = self._settings.blend_policy
+        script = blend_script(name, environment, setting="strategies.ppo.blend_policy")
+        self._policy = BlendedPolicy(learner, script)
         return self._policy
 
     def prepare(self, state: PPOState) -> None:

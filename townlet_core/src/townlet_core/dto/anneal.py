@@ -61,6 +61,9 @@ class AnnealStageResultDTO(ResultBase):
     reference_kl_coef: float | None = Field(
         default=None, description="Weight of what holds it near the policy that it took over, where it has one."
     )
+    blend_share: float | None = Field(
+        default=None, description="Share of its agent-steps in which a script acted, where its strategy blends."
+    )
     path: str = Field(description="Directory of the stage in the run's directory.")
     begins_from: int | None = Field(
         default=None, description="Stage run whose policy it began from; 0 is the policy of --from, None is nothing."

@@ -14,14 +14,13 @@ import numpy as np
 
 from townlet_core.errors import ConfigError, UsageError
 from townlet_core.policy.base import BlendRows, PolicyStep
-from townlet_core.policy.heads import masked_log_softmax, pick
+from townlet_core.policy.heads import ActionHead, masked_log_softmax, pick
 from townlet_core.services.scripts import make_script
 
 if TYPE_CHECKING:
     from townlet_core.arrays import Array, Observations
     from townlet_core.environments.vector import VectorEnvironment
     from townlet_core.policy.base import Policy
-    from townlet_core.policy.heads import ActionHead
     from townlet_core.policy.numpy_policy import NumpyPolicy
 
 
@@ -101,24 +100,23 @@ def _mixture(log_probs: Array, is_same: Array, share: float) -> Array:
     return np.asarray(np.where(is_same, np.logaddexp(learner, script), learner), log_probs.dtype)
 
 
-def blend_with(learner: NumpyPolicy, script: str, environment: VectorEnvironment, *, setting: str) -> BlendedPolicy:
-    """Return a blend of a learner and a script of an environment.
+def blend_script(name: str, environment: VectorEnvironment, *, setting: str) -> Policy:
+    """Return a script that a policy can be blended with.
 
     Args:
-        learner: the learner.
-        script: name of the script, as `make_script` knows it.
-        environment: where they act.
-        setting: what named the script, for a message.
+        name: its name, as `make_script` knows it.
+        environment: where it is to act.
+        setting: what named it, for a message.
 
     Raises:
         ConfigError: there is no such script, or actions are numbers: a script's would have no probability.
     """
-    if not learner.spec.head.counts:
+    if not ActionHead.for_space(environment.action_space).counts:
         raise ConfigError(
             f"{setting}: in environment '{environment.name}' actions are continuous, and a script cannot be blended "
             "with a policy there: leave the blend out"
         )
     try:
-        return BlendedPolicy(learner, make_script(script, environment))
+        return make_script(name, environment)
     except UsageError as error:
         raise ConfigError(f"{setting}: {error}") from error

@@ -64,8 +64,8 @@ def _anneal_schedule(value: Any, _: Mapping[str, Any]) -> Fate:
         schedule.append(filled | stage)
     return Fate(
         targets={"strategies.anneal.schedule": schedule},
-        reason="epochs of ppo are updates; bc_weight weighs what keeps a stage near the demonstrations, where it was "
-        "the share of scripted actions, and 1 lets the critic alone learn",
+        reason="epochs of ppo are updates; bc_weight weighs what keeps a stage near the demonstrations too, where it "
+        "was the share of scripted actions alone, and 1 lets the critic alone learn",
         unknown=unknown,
     )
 
@@ -73,7 +73,11 @@ def _anneal_schedule(value: Any, _: Mapping[str, Any]) -> Fate:
 def _blend(value: Any, _: Mapping[str, Any]) -> Fate:
     if truth(value) is False:
         return Fate(reason="it is off")
-    return Fate(reason="scripted actions are not mixed in; bc_weight holds on to demonstrations instead")
+    return Fate(
+        targets={"strategies.anneal.blend_share": 1.0},
+        reason="the script acts in the share bc_weight of a stage's steps, as before, and only its own draws teach the "
+        "policy",
+    )
 
 
 def _mini_batch_size(_: Any, old: Mapping[str, Any]) -> Fate:
