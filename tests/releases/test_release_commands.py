@@ -96,6 +96,9 @@ def test_from_two_good_runs_to_a_champion_and_back(home, townlet):
     code, text = townlet("promote", "candidate", *FEW, "--reason", "it balances")
     assert code == 0
     assert "promoted, 0 of 2 passed in a row" in text
+    shown = townlet("releases", "show", "champion")[1].splitlines()
+    compared = [line for line in shown if " compared with random: episode_return +" in line]
+    assert [line.split(" compared")[0] for line in compared] == ["event 2", "event 3"], "what each of them rests on"
     assert townlet("rollback")[0] == 1
     swapped = townlet("promote", "runs/better", "--force", "--reason", "by hand")
     assert swapped[0] == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from townlet_core.checkpoint.atomic import write_file
 from townlet_core.dto.base import without_clock
 from townlet_core.errors import RunWarning, TownletError
+from townlet_strategies_anneal.evidence import clone_comparison
 
 if TYPE_CHECKING:
     from townlet_core.context import TrainingContext
@@ -41,6 +42,7 @@ def recorded(context: TrainingContext, run: RunDirectory, summary: AnnealSummary
             summary.status,
             by=context.strategy_name,
             reason=summary.reason[:MOST_LETTERS],
+            evidence=clone_comparison(summary),
             evidence_file=evidence,
             encoders=context.resolver.encoder,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from townlet_core.cli.promote import report, state_text
+from townlet_core.cli.promote import evidence_text, report, state_text
 from townlet_core.cli.release_options import (
     actor,
     change_options,
@@ -74,7 +74,12 @@ def show_command(release: str, releases_dir: Path | None, *, as_json: bool) -> N
         return
     for name, value in facts.items():
         click.echo(f"{name:<8} {printable(', '.join(value) if isinstance(value, list) else str(value)) or '-'}")
-    click.echo("\n" + "\n".join(_event_lines(events)))
+    compared = [
+        f"event {event.sequence} compared {printable(evidence_text(event.evidence))}"
+        for event in events
+        if event.evidence is not None
+    ]
+    click.echo("\n" + "\n".join([*_event_lines(events), "", *compared] if compared else _event_lines(events)))
 
 
 @command.command("verify")

@@ -199,9 +199,10 @@ class PromotionService:
             return [f"{digest[:12]} is the champion already"]
         reasons, required = [], self.settings.required_passes
         if state.streak < required:
-            reasons.append(f"a promotion takes {required} policies that pass in a row, and {state.streak} did")
+            what = "a policy that passes" if required == 1 else f"{required} policies that pass in a row"
+            reasons.append(f"a promotion takes {what}, and {state.streak} did")
         if digest not in state.passed:
-            reasons.append(f"{digest[:12]} is not one of those that passed in a row")
+            reasons.append(f"{digest[:12]} is not one of those that passed in a row: see 'townlet releases record'")
         return reasons
 
     def _doubts(self, state: ReleaseState, digest: str, evidence: PromotionEvidence | None) -> list[str]:
