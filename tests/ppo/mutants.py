@@ -53,8 +53,8 @@ PROBES = {
     ),
     "P6": Mutant(
         NUMPY_HEADS,
-        "threshold = noise[..., None] * cumulative",
-        "threshold = noise[..., None] ** 2 * cumulative",
+        "(cumulative > (noise * total)[..., None])",
+        "(cumulative > (noise**2 * total)[..., None])",
         "test_probes.py::test_p6_the_gradient_of_a_softmax_bandit_is_the_exact_expected_one",
     ),
     "P7 time limit": Mutant(
@@ -83,13 +83,13 @@ PROBES = {
     ),
     "P8 acting": Mutant(
         NUMPY_HEADS,
-        "logits = np.where(mask, logits, logits.dtype.type(MASK_FILL))",
-        "logits = np.where(mask, logits, logits)",
+        "np.where(mask, logits, logits.dtype.type(MASK_FILL))",
+        "logits",
         "test_probes.py::test_p8_a_masked_action_is_never_taken_and_the_best_other_one_is",
     ),
     "P8 learning": Mutant(
         HEAD_GRADIENTS,
-        "np.copyto(log_probs, MASK_FILL, where=np.moveaxis(~mask, -1, 0))",
+        "np.copyto(log_probs, MASK_FILL, where=~mask.transpose(2, 0, 1))",
         "pass",
         "test_probes.py::test_p8_a_masked_action_is_never_taken_and_the_best_other_one_is",
     ),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from townlet_core.services.buffer import RolloutBuffer
 
 
-class Minibatch(NamedTuple):
+@dataclass(slots=True)
+class Minibatch:
     """Rows of all shards, (S, B) each.
 
     Attributes:

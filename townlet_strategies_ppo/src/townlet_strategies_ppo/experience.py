@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from townlet_core import randomness
 from townlet_core.dto.ppo import BaselineFields
 from townlet_core.errors import CheckpointError, DataError, EpisodesLostError, RunWarning
+from townlet_core.policy.actor_only import without_critic
 from townlet_core.policy.beginning import EARLIER_STAGE
 from townlet_strategies_ppo.running_episodes import ROLLOUT_FILE, restore_rollout, rollout_files
 
@@ -188,7 +189,10 @@ class LiveExperience:
     def _new_rollout(self, learner: Learner, stage: int = 0) -> Rollout:
         seeds = self._episode_seed(learner.state.attempt, learner.state.num_resumes, stage)
         policy = learner.policy if self._blend is None else self._blend.of(learner.policy, self._environment)
-        return self._service.start(self._environment, policy, seeds=seeds)
+        rollout = self._service.start(self._environment, policy, seeds=seeds)
+        if rollout.recorder is None:  # who records wants every value at once; else the critic speaks in `collect`
+            rollout.policy = without_critic(policy)
+        return rollout
 
     def _episode_seed(self, attempt: int, resumes: int, stage: int) -> int:
         """Return the seed of episodes and noise; a run that begins anew has episodes that it has not seen.
@@ -208,13 +212,15 @@ class LiveExperience:
 
     def collect(self, cycle: int) -> Experience:
         """Return the next T steps; see `ExperienceSource.collect`."""
+        assert self._learner is not None
         assert self._rollout is not None
         assert self.buffer is not None
         self._environment.begin_cycle(cycle)
         if self._blend is not None:
-            assert self._learner is not None
             self._blend.prepare(self._learner.state)
-        return Experience(self.buffer, self._rollout.fill(self.buffer))
+        statistics = self._rollout.fill(self.buffer)
+        self.buffer.values[:] = self._learner.policy.values_of_steps(self.buffer.observations)
+        return Experience(self.buffer, statistics)
 
     def advance(self) -> None:
         """Count the rollout; the environment has gone on already."""

@@ -135,7 +135,7 @@ class ClosedFormNetwork:
         return outputs
 
     def _in_pairs(self, column: Array, row: Array) -> tuple[Array, Array]:
-        """Return (S, B, 2) and (2, D) whose product is that of `column` (S, B, 1) and `row` (1, D), in half the time."""
+        """Return (S, B, 2) and (2, D) with the product of `column` (S, B, 1) and `row` (1, D), in half the time."""
         columns = self.scratch.array("columns", (*column.shape[:2], 2), column.dtype)
         rows = self.scratch.array("rows", (1, 2, row.shape[1]), row.dtype)[0]
         columns[..., :1], columns[..., 1], rows[:1], rows[1] = column, 0, row, 0

@@ -77,11 +77,14 @@ def _segments(counts: tuple[int, ...]) -> tuple[slice, ...]:
 
 def masked_log_softmax(logits: Array, mask: Array | None) -> Array:
     """Return log-probabilities (..., K) of `logits`, with `MASK_FILL` below the maximum where `mask` is False."""
-    if mask is not None:
-        logits = np.where(mask, logits, logits.dtype.type(MASK_FILL))
+    logits = _masked(logits, mask)
     shifted: Array = logits - logits.max(axis=-1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted
+
+
+def _masked(logits: Array, mask: Array | None) -> Array:
+    return logits if mask is None else np.where(mask, logits, logits.dtype.type(MASK_FILL))
 
 
 def sample_categorical(logits: Array, mask: Array | None, noise: Array | None) -> tuple[Array, Array]:
@@ -95,8 +98,7 @@ def sample_categorical(logits: Array, mask: Array | None, noise: Array | None) -
     Returns:
         actions (...,) int64, and their log-probability (...,) in the logits' type.
     """
-    if mask is not None:
-        logits = np.where(mask, logits, logits.dtype.type(MASK_FILL))
+    logits = _masked(logits, mask)
     shifted: Array = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
     cumulative = np.add.accumulate(np.exp(shifted), axis=-1, dtype=np.float64)
     total = cumulative[..., -1]
@@ -107,7 +109,7 @@ def sample_categorical(logits: Array, mask: Array | None, noise: Array | None) -
         # there always is an action above the threshold, and the first one is taken.
         actions = np.asarray((cumulative > (noise * total)[..., None]).argmax(axis=-1))
     log_probs = pick(shifted, actions)
-    log_probs -= np.log(total)
+    log_probs -= np.log(total.astype(logits.dtype))
     return actions, log_probs
 
 

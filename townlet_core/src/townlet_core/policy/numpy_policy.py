@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from townlet_core.policy.spec import PolicySpec
 
 
+_ROWS_AT_ONCE = 2048
+"""Rows of one shard that are multiplied at once, about: enough for few calls, few enough for a processor's cache."""
+
+
 class NumpyPolicy:
     """A network that acts.
 
@@ -63,14 +67,16 @@ class NumpyPolicy:
         """Choose actions; see `Policy.act`."""
         del state
         outputs, values = self._outputs(self._features(observations))
-        logits, values = outputs.reshape(*agent_mask.shape, -1), values.reshape(agent_mask.shape)
-        if self.spec.head.kind == "gaussian":
-            actions, log_probs = heads.act_gaussian(logits, self._layers.log_std, noise)
-        else:
-            if action_mask is not None:
-                self._require_choice(action_mask, agent_mask)
-            actions, log_probs = heads.act_categorical(self.spec.head, logits, action_mask, noise)
-        return PolicyStep(actions, log_probs, values)
+        actions, log_probs = self._sample(outputs, action_mask, agent_mask, noise)
+        return PolicyStep(actions, log_probs, values.reshape(agent_mask.shape))
+
+    def choose(
+        self, observations: Observations, action_mask: Array | None, agent_mask: Array, noise: Array | None
+    ) -> tuple[Array, Array]:
+        """Return the actions and log-probabilities of `act`, bit for bit, without what the critic would say."""
+        layers = self._layers.actor
+        hidden = self._activated(layers[:-1], self._features(observations))
+        return self._sample(self._operations.linear(hidden, *layers[-1]), action_mask, agent_mask, noise)
 
     @property
     def log_std(self) -> Array | None:
@@ -89,28 +95,65 @@ class NumpyPolicy:
         """Return the value estimates of `observations`, (N, A)."""
         leading = next(iter(observations.values())).shape[:2]
         features = self._features(observations)
-        return np.asarray(network.critic_outputs(self._operations, self.spec, self._layers, features).reshape(leading))
+        return self._critic(features).reshape(leading)
+
+    def values_of_steps(self, observations: Observations) -> Array:
+        """Return the value estimates of many steps, (T, N, A), for observations (T, N, A, ...).
+
+        A product is of many steps of one shard: a third of the time of one for each step where a step has few rows.
+        """
+        num_steps, num_worlds, num_agents = next(iter(observations.values())).shape[:3]
+        values = np.empty((num_steps, num_worlds, num_agents), np.float32)
+        steps_at_once = max(1, _ROWS_AT_ONCE // (self._worlds_per_shard * num_agents))
+        for world in range(0, num_worlds, self._worlds_per_shard):
+            for step in range(0, num_steps, steps_at_once):
+                place = np.s_[step : step + steps_at_once, world : world + self._worlds_per_shard]
+                seen = {name: leaf[place].reshape(1, -1, *leaf.shape[3:]) for name, leaf in observations.items()}
+                features = self._encoded(prepare(self.spec.observation_spaces, seen, self.normalizer))
+                out = values[place]
+                out[...] = self._critic(features).reshape(out.shape)
+        return values
 
     def _outputs(self, features: Array) -> tuple[Array, Array]:
         """Return the actor's outputs (S, B, K) and values (S, B) of features (S, B, F)."""
-        operations, spec, layers = self._operations, self.spec, self._layers
+        operations, layers = self._operations, self._layers
         if not self._paired:
-            return (
-                network.actor_outputs(operations, spec, layers, features),
-                network.critic_outputs(operations, spec, layers, features),
-            )
-        hidden = features
-        for weight, bias in self._paired:
+            return network.actor_outputs(operations, self.spec, layers, features), self._critic(features)
+        hidden = self._activated(self._paired, features)
+        return operations.linear(hidden[0], *layers.actor[-1]), operations.linear(hidden[1], *layers.critic[-1])[..., 0]
+
+    def _activated(self, layers: tuple[tuple[Array, Array], ...], hidden: Array) -> Array:
+        """Return what hidden layers make of their inputs; `network.hidden` in the fewest calls, for few worlds."""
+        for weight, bias in layers:
             hidden = np.matmul(hidden, weight)
             hidden += bias
             hidden = np.tanh(hidden, out=hidden) if self._is_tanh else np.maximum(hidden, 0, out=hidden)
-        return operations.linear(hidden[0], *layers.actor[-1]), operations.linear(hidden[1], *layers.critic[-1])[..., 0]
+        return hidden
+
+    def _critic(self, features: Array) -> Array:
+        """Return values (S, B) of features (S, B, F)."""
+        values: Array = network.critic_outputs(self._operations, self.spec, self._layers, features)
+        return values
+
+    def _sample(
+        self, outputs: Array, action_mask: Array | None, agent_mask: Array, noise: Array | None
+    ) -> tuple[Array, Array]:
+        """Return actions and their log-probabilities for the actor's outputs (S, B, K)."""
+        logits = outputs.reshape(*agent_mask.shape, -1)
+        if self.spec.head.kind == "gaussian":
+            return heads.act_gaussian(logits, self._layers.log_std, noise)
+        if action_mask is not None:
+            self._require_choice(action_mask, agent_mask)
+        return heads.act_categorical(self.spec.head, logits, action_mask, noise)
 
     def _features(self, observations: Observations) -> Any:
         if self._plain is not None:
             return self._stacked(observations[self._plain])
         prepared = prepare(self.spec.observation_spaces, observations, self.normalizer)
-        inputs = {name: self._stacked(values) for name, values in prepared.items()}
+        return self._encoded({name: self._stacked(values) for name, values in prepared.items()})
+
+    def _encoded(self, inputs: Observations) -> Any:
+        """Return features (S, B, F) of prepared observations (S, B, ...)."""
         return network.encoded(self._operations, self.spec, self._encoder, self._layers, inputs)
 
     def _stacked(self, values: Array) -> Array:

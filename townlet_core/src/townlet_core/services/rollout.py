@@ -115,12 +115,7 @@ class Rollout:
         if self._noise is not None and np.count_nonzero(after.episode_starts):
             self._noise.begin_episodes(after.episode_starts)
         ended = (after.terminations | after.truncations) & agent_mask
-        if np.count_nonzero(agent_mask) == agent_mask.size:
-            self.returns += after.rewards
-            self.lengths += 1
-        else:
-            np.add(self.returns, after.rewards, out=self.returns, where=agent_mask)
-            self.lengths += agent_mask
+        self._count(after.rewards, agent_mask)
         if buffer is not None:
             buffer.rewards[index] = after.rewards
             buffer.terminations[index] = after.terminations
@@ -129,6 +124,15 @@ class Rollout:
             if self.recorder is not None:
                 self.recorder.take(buffer, index, ended)
         return agent_mask, ended, after
+
+    def _count(self, rewards: Array, agent_mask: Array) -> None:
+        """Add a step to the returns and lengths of those who acted."""
+        if np.count_nonzero(agent_mask) == agent_mask.size:
+            self.returns += rewards
+            self.lengths += 1
+        else:
+            np.add(self.returns, rewards, out=self.returns, where=agent_mask)
+            self.lengths += agent_mask
 
     def _bootstrap(self, after: EnvironmentStep, ended: Array) -> Array | float:
         cut = ended & ~after.terminations
