@@ -32,6 +32,7 @@ RUNS = {
         "environment.town.social_reward_schedule=[{cycle: 0, stage: C3}]",
         "environment.town.needs={hunger_decay: 0.03, faint_hunger: 0.15}",
         "strategies.ppo.num_steps=16",
+        "strategies.ppo.blend_share=0.2",
         "environment.town.ties.rival_threshold=0",
         "environment.town.rewards.shaping=0.1",
         "environment.town.perturbations={enabled: true, price_spike: 9, blackout: 9, outage: 9, arranged_meet: 9}",
