@@ -47,10 +47,6 @@ DAYS = 8
 KEPT = {"training.keep_checkpoints": 1_000, "training.checkpoint_every": EVERY}
 SCRATCH = {"strategies.ppo.entropy_coef": 0.005, "strategies.ppo.learning_rate_schedule": "linear"}
 """What PPO has without a clone, besides what stands in town.yaml: the settings of docs/explanation/town.md."""
-NETWORKS: dict[str, dict[str, Any]] = {
-    "two networks": {},
-    "shared layers": {"hidden": [], "shared_hidden": [64, 64]},
-}
 
 
 class Figures:
@@ -181,38 +177,32 @@ def hand_over(figures: Figures, seeds: Sequence[int]) -> Iterator[str]:
     """Return the table of what is left of a clone while PPO takes it over."""
     yield "| | Clone | Lowest score, share of the clone's | Last score, share of the clone's |"
     yield "|---|---|---|---|"
-    for network, shape in NETWORKS.items():
-        for title, protection in (("nothing", {}), ("protected as by anneal", figures.protection())):
-            found = [_handed_over(figures, seed, network, shape, protection) for seed in seeds]
-            clones = [one.clone for one in found]
-            shares = " | ".join(_listed(getattr(one, name) for one in found) for name in ("lowest", "last"))
-            yield f"| {network}, {title} | {min(clones):.4f} to {max(clones):.4f} | {shares} |"
+    for title, protection in (("unprotected", {}), ("protected", figures.protection())):
+        found = [_handed_over(figures, seed, title, protection) for seed in seeds]
+        clones = [one.clone for one in found]
+        shares = " | ".join(_listed(getattr(one, name) for one in found) for name in ("lowest", "last"))
+        yield f"| {title} | {min(clones):.4f} to {max(clones):.4f} | {shares} |"
 
 
 def _listed(shares: Iterable[float]) -> str:
     return ", ".join(f"{share:.2f}" for share in shares)
 
 
-def _handed_over(
-    figures: Figures, seed: int, network: str, shape: Mapping[str, Any], protection: Mapping[str, Any]
-) -> HandOver:
+def _handed_over(figures: Figures, seed: int, title: str, protection: Mapping[str, Any]) -> HandOver:
     """Clone the script, let PPO take the clone over, and return what came of it."""
-    name = network.split(maxsplit=1)[0]
-    layers = {f"strategies.{strategy}.{key}": value for strategy in ("bc", "ppo") for key, value in shape.items()}
-    passes = {"training.seed": seed, "strategies.bc.num_epochs": figures.anneal.schedule[0].epochs}
-    clone = figures.trained(f"{name}-clone-{seed}", "bc", {**passes, **layers})
+    passes = {"strategies.bc.num_epochs": figures.anneal.schedule[0].epochs}
+    clone = figures.trained(f"clone-{seed}", "bc", {"training.seed": seed, **passes})
     options = {
         "training.seed": seed,
         "training.evaluate_every": 1,
         "training.evaluate_episodes": DAYS,
         "strategies.ppo.num_updates": figures.updates,
         **{f"strategies.ppo.{key}": value for key, value in protection.items()},
-        **layers,
     }
-    run = figures.trained(f"{name}-{'protected' if protection else 'nothing'}-{seed}", "ppo", options, clone)
+    run = figures.trained(f"{title}-{seed}", "ppo", options, clone)
     days = own_suite(figures.settings().environment, episodes=DAYS, seed=seed, purpose="selection")
-    cloned = figures.policy(load_artefact(clone / "policy"), days, f"{name}-clone-{seed}").reward_mean
-    random = figures.script("random", days, f"random-{seed}").reward_mean
+    cloned = figures.policy(load_artefact(clone / "policy"), days, f"hand-over-clone-{seed}").reward_mean
+    random = figures.script("random", days, f"hand-over-random-{seed}").reward_mean
     lines = (json.loads(line) for line in (run / "telemetry.jsonl").read_text().splitlines())
     shares = [(line["evaluation_reward_mean"] - random) / (cloned - random) for line in lines]
     return HandOver(clone=cloned, lowest=min(shares), last=shares[-1])

@@ -47,9 +47,5 @@ def test_the_figures_of_the_town_are_made_with_one_command(tmp_path):
     assert tables[0] == tables[1]
     titles = [line.split("|")[1].strip() for line in tables[0]]
     assert titles[2:7] == ["random", "scripted", "clone", "anneal", "PPO alone"]
-    assert titles[9:] == [
-        f"{network}, {protection}"
-        for network in ("two networks", "shared layers")
-        for protection in ("nothing", "protected as by anneal")
-    ]
+    assert titles[9:] == ["unprotected", "protected"]
     assert all(re.search(r"\| -?\d\.\d\d \| -?\d\.\d\d \|$", line) for line in tables[0][9:])
