@@ -15,6 +15,9 @@ from telemetry_logs import LINES
 from townlet_core.cli.main import main
 from townlet_core.cli.tables import short_count, short_number, trend
 from townlet_core.cli.watch import _Printer
+from townlet_core.dto.anneal import AnnealStageResultDTO, flatten_stage_record
+from townlet_core.dto.evaluation import Estimate
+from townlet_core.tracking.jsonl import encode_record
 from townlet_core.tracking.log_watch import LogWatch
 from townlet_core.tracking.thresholds import Threshold
 
@@ -55,6 +58,32 @@ def test_every_version_is_shown_in_eighty_columns(watch, name):
     if name != "bc":
         assert values["ENTROPY"] == "1.25"
         assert ("CONFL" in values) == (name != "1.0")
+
+
+def staged(number, verdict, **changes):
+    """Return the line of a stage that an anneal run writes today."""
+    score = Estimate(mean=-0.0273563, iqm=-0.027, low=-0.0308999, high=-0.0244111, confidence=0.95, num_episodes=1000)
+    fields = {"number": number, "entry": 2, "cycle": 10_000, "mode": "plugin:somebody-else:strategy", "epochs": 20}
+    fields |= {"bc_weight": 0.125, "attempt": 1, "repeat": 0, "path": "stages/003-ppo", "score": score}
+    reason = "score beside the clone: worse " * 4
+    stage = AnnealStageResultDTO(**fields, verdict=verdict, reason=reason, is_best=verdict == "PASS", duration_sec=1.0)
+    return encode_record(flatten_stage_record(stage, total=3, agent_steps=4096) | changes)
+
+
+def test_the_stages_of_an_anneal_run_are_shown_with_their_verdicts(watch):
+    code, out, err = watch(lines=[staged(1, "PASS"), staged(102, "FAIL")])
+    kind, header, first, second, *why = out.splitlines()
+    assert (code, err, kind) == (0, "", "anneal 2.0")
+    assert header.split()[:5] == ["STAGE", "MODE", "CYCLE", "WEIGHT", "TRY"]
+    assert first.split()[:5] == ["1", "plugin:so…", "10000", "0.125", "2"]
+    assert first.split()[5:] == ["-0.0274", "-0.0309", "-0.0244", "1000", "PASS", "*"]
+    assert second.split()[0::9] == ["102", "FAIL"]
+    assert " ".join(" ".join(why[:2]).split()) == ("score beside the clone: worse " * 4).strip()
+    assert max(map(len, out.splitlines())) <= 80
+    assert "(2 of anneal 2.0)" in out
+    damaged = watch(lines=[staged(1, "PASS", bc_weight=2.0)])
+    assert damaged[0] == 65
+    assert "bc_weight" in damaged[2]
 
 
 def test_the_widest_numbers_stay_in_eighty_columns(watch):

@@ -1,7 +1,8 @@
-"""The table of `townlet watch`: one row for each update, columns by algorithm, 80 letters wide."""
+"""The table of `townlet watch`: one row for each update or stage, columns by algorithm, 80 letters wide."""
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,21 @@ class Column:
         """Return the text for a record."""
         values = (measure(record, name) for name in self.fields)
         return self.form(next((value for value in values if value is not None), None)).rjust(self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A column of text."""
+
+    title: str
+    field: str
+    width: int
+    optional: bool = False
+
+    def cell(self, record: TelemetryRecord) -> str:
+        """Return the text for a record."""
+        text = record.values.get(self.field)
+        return clipped(printable(text if isinstance(text, str) else "-"), self.width).rjust(self.width)
 
 
 def _five(value: float | None) -> str:
@@ -71,13 +87,27 @@ _BC = (
     Column("LR", ("lr",), optional=True),
     Column("BEST", ("is_best",), 4, _yes, optional=True),
 )
+_ANNEAL = (
+    Column("STAGE", ("number",), 5),
+    Words("MODE", "mode", 10),
+    Column("CYCLE", ("cycle",), 5),
+    Column("WEIGHT", ("bc_weight",), 6),
+    Column("TRY", ("attempt",), 3, lambda attempt: short_number(None if attempt is None else attempt + 1)),
+    Column("SCORE", ("score_mean",)),
+    Column("FROM", ("score_low",)),
+    Column("TO", ("score_high",)),
+    Column("SEEDS", ("score_num_episodes",), 5),
+    Words("VERDICT", "verdict", 7),
+    Column("BEST", ("is_best",), 4, _yes),
+)
+_BY_ALGORITHM: dict[str, tuple[Column | Words, ...]] = {"ppo": _PPO, "bc": _BC, "anneal": _ANNEAL}
 
 
 class WatchTable:
     """Turns records into lines, a new head above them whenever another kind of record begins."""
 
     def __init__(self) -> None:
-        self._columns: tuple[Column, ...] = ()
+        self._columns: tuple[Column | Words, ...] = ()
         self._title = ""
 
     def lines(self, records: Sequence[TelemetryRecord]) -> Iterator[str]:
@@ -92,16 +122,18 @@ class WatchTable:
                 yield self._title
                 yield " ".join(column.title.rjust(column.width) for column in self._columns)
             yield " ".join(column.cell(record) for column in self._columns).rstrip()
+            if record.model.algorithm == "anneal" and record.values["verdict"] != "PASS":
+                reason = printable(str(record.values["reason"]))
+                yield from textwrap.wrap(reason, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
-def _columns(record: TelemetryRecord, alike: Sequence[TelemetryRecord]) -> tuple[Column, ...]:
+def _columns(record: TelemetryRecord, alike: Sequence[TelemetryRecord]) -> tuple[Column | Words, ...]:
     """Return the columns for a kind of record; some only if any of the records at hand has a value for them."""
     if record.model.algorithm == "other":
         return _columns_of_other(record)
-    columns = _PPO if record.model.algorithm == "ppo" else _BC
     return tuple(
         column
-        for column in columns
+        for column in _BY_ALGORITHM[record.model.algorithm]
         if not column.optional or any(column.cell(other).strip() not in ("-", "") for other in alike)
     )
 

@@ -10,6 +10,7 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin
 
+from townlet_core.dto.anneal import AnnealStageResultDTO
 from townlet_core.dto.anneal_fields import AnnealFields
 from townlet_core.dto.bc import BCTelemetry
 from townlet_core.dto.ppo import BaselineFields, PPOTelemetry, TownFields
@@ -47,14 +48,14 @@ class RecordModel:
     """The fields of one kind of line; a line may have others.
 
     Attributes:
-        algorithm: `ppo`, `bc`, or `other` for strategies that Townlet does not know the fields of.
+        algorithm: `ppo`, `bc`, `anneal`, or `other` for strategies that Townlet does not know the fields of.
         version: the telemetry version; empty where the line names none.
         fields: by name.
         required: names of the fields that every line has.
         title: such as `ppo 1.2`.
     """
 
-    algorithm: Literal["ppo", "bc", "other"]
+    algorithm: Literal["ppo", "bc", "anneal", "other"]
     version: str
     fields: Mapping[str, TelemetryField] = field(default_factory=dict)
     required: frozenset[str] = field(init=False)
@@ -127,7 +128,12 @@ PPO_2_0: Final = RecordModel(
     algorithm="ppo", version="2.0", fields=_fields_of(PPOTelemetry, ("conflict", "environment"))
 )
 BC_2_0: Final = RecordModel(algorithm="bc", version="2.0", fields=_fields_of(BCTelemetry, ("actions",)))
-RECORD_MODELS: Final = (PPO_1_0, PPO_1_1, PPO_1_2, PPO_2_0, BC_2_0)
+ANNEAL_2_0: Final = RecordModel(
+    algorithm="anneal",
+    version="2.0",
+    fields=_fields_of(AnnealStageResultDTO, ("checks", "metrics", "score", "seeds")),  # see `flatten_stage_record`
+)
+RECORD_MODELS: Final = (PPO_1_0, PPO_1_1, PPO_1_2, PPO_2_0, BC_2_0, ANNEAL_2_0)
 
 KNOWN_VERSIONS: Final = tuple(dict.fromkeys(model.version for model in RECORD_MODELS))
 NUMERIC_FIELDS: Final = frozenset(
