@@ -216,7 +216,7 @@ DETAILS = {
     "a fault leaves its mark": Mutant(
         ROLLOUT,
         "after = self.environment.step(decision.actions)",
-        "self.policy._layers.actor[0][1][:] += 1; after = self.environment.step(decision.actions)",
+        "self.policy._choose.__self__._layers.actor[0][1][:] += 1; after = self.environment.step(decision.actions)",
         "test_faults.py::test_a_fault_in_the_third_rollout_leaves_the_learner_as_the_second_left_it",
     ),
     "a recorded lane that is cut is worth its own last row": Mutant(
