@@ -136,3 +136,15 @@ def test_what_cannot_be_read_is_an_error_and_writes_nothing(run, tmp_path, conte
     assert (done, out) == (code, "")
     assert message in err
     assert not (tmp_path / "new.yaml").exists()
+
+
+def test_who_trains_with_an_earlier_configuration_is_told_what_turns_it_into_one_of_today(run, tmp_path):
+    (tmp_path / "old one.yaml").write_text("training: {source: bc, seed: 1}\n")
+    code, _, err = run("train", "old one.yaml")
+    assert code == 78
+    assert "training.source (old one.yaml:1): there is no such key" in err
+    assert "townlet config migrate 'old one.yaml' --out NEW" in err
+    (tmp_path / "new.yaml").write_text("training: {sed: 1}\n")
+    for arguments in (("new.yaml",), ("--set", "training.source=bc")):
+        code, _, err = run("train", *arguments)
+        assert (code, "migrate" in err) == (78, False)

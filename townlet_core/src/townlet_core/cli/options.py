@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from townlet_core.errors import TownletWarning, UnavailableError
+from townlet_core.errors import ConfigError, TownletWarning, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from townlet_core.cli.state import CliState
     from townlet_core.config.base import Settings
     from townlet_core.config.load import LoadedConfig
+    from townlet_core.config.problems import ConfigProblems
 
 FunctionT = TypeVar("FunctionT", bound="Callable[..., Any]")
 
@@ -81,9 +83,12 @@ def load_from_options(
     given = {"environment.name": environment_name, "training.seed": seed, "training.strategy": strategy}
     given |= {key.replace("__", "."): value for key, value in options.items()}
     models = strategy_settings(state)
-    loaded = load_config(
-        config, sets=sets, environ=os.environ, options=given, strategies=models, trust_config=trust_config
-    )
+    try:
+        loaded = load_config(
+            config, sets=sets, environ=os.environ, options=given, strategies=models, trust_config=trust_config
+        )
+    except ConfigProblems as error:
+        raise _with_migration(error, config) from error
     try:
         return replace(loaded, config=state.registry.resolve_config(loaded.config))
     except ConfigProblems as error:  # of a section named 'plugin:DIST:NAME'
@@ -93,6 +98,18 @@ def load_from_options(
             raise
         warnings.warn(f"the sections of strategies are not checked: {error}", TownletWarning, stacklevel=2)
         return loaded
+
+
+def _with_migration(error: ConfigProblems, config: Path | None) -> ConfigError:
+    """Return the error; where the file has keys of the earlier simulator, it says what turns them into today's."""
+    from townlet_core.config.earlier import is_earlier
+
+    if config is None or not any(problem.unknown and is_earlier(problem.path) for problem in error.problems):
+        return error
+    return ConfigError(
+        f"{error}\n  {config} has keys of the earlier simulator's configurations; to turn it into one of today's: "
+        f"townlet config migrate {shlex.quote(str(config))} --out NEW"
+    )
 
 
 def strategy_settings(state: CliState) -> dict[str, type[Settings]]:

@@ -124,6 +124,11 @@ def _keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield key, value
 
 
+def is_earlier(key: str) -> bool:
+    """Return whether `key` is a key, or a section, of the earlier simulator's configurations."""
+    return key in RULES or key in _SECTIONS
+
+
 def _outcomes(key: str, value: Any, old: Mapping[str, Any], line: int | None) -> Iterator[Outcome]:
     if key in _SECTIONS and not value:
         yield Outcome(key=key, line=line, became="left out", reason="it is empty")
