@@ -64,3 +64,14 @@ def test_a_blend_that_cannot_be_is_refused_before_any_stage(tmp_path, demonstrat
     with pytest.raises(ConfigError, match=message):
         TrainingOrchestrator(config, run_dir=tmp_path / "run").run_anneal()
     assert not list((tmp_path / "run").glob("stages/*"))
+
+
+def test_stages_of_one_share_are_one_run_of_their_summed_length(tmp_path):
+    """The script acts at the same places, whether a stage ends between them or not."""
+    digests = []
+    for number, lengths in enumerate(([4], [1, 3])):
+        schedule = [{**ppo(cycle, length, blend_policy="idle"), "blend": 0.5} for cycle, length in enumerate(lengths)]
+        result, run = anneal(tmp_path / str(number), schedule, margin=1e6)
+        digests.append([record["policy_digest"] for stage in result.stages for record in telemetry(run / stage.path)])
+    assert digests[0] == digests[1]
+    assert len(set(digests[0])) == 4
