@@ -12,7 +12,7 @@ from rollouts import Case, epoch_keys, make_case
 from town_runs import capture, go, outcome, stop, town_context
 from training import Records, context_for, train
 
-from townlet_core.context import PPOState
+from townlet_core.context import BuiltInResolver, PPOState
 from townlet_core.errors import ConfigError
 from townlet_core.orchestrator.training_capture import captured_services
 from townlet_core.policy.artefact import load_artefact
@@ -33,6 +33,9 @@ from townlet_strategies_ppo.update import METRICS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from townlet_core.config.environment import EnvironmentConfig
+    from townlet_core.environments.vector import VectorEnvironment
 
 CARTPOLE = "gymnasium:CartPole-v1"
 QUICK = {"total_steps": 16 * 8 * 3, "num_epochs": 2, "hidden": (8,), "num_minibatches": 2}
@@ -187,6 +190,39 @@ def test_what_the_script_did_becomes_likely(tmp_path) -> None:
     assert losses[-1] < 0.3 * losses[0]
     plain = records_of(tmp_path / "plain", settings={**fixed, "blend_policy": "idle"})
     assert {record["demonstration_loss"] for record in plain} == {None}
+
+
+class WithScript(BuiltInResolver):
+    """Environments of a pole that come with a script which balances it."""
+
+    def environment(self, config: EnvironmentConfig, *, num_worlds: int | None = None) -> VectorEnvironment:
+        made = super().environment(config, num_worlds=num_worlds)
+        made.experts = {  # type: ignore[attr-defined]  # any environment may have some
+            "scripted": lambda seen, _: (seen["observation"] @ np.float32([0, 0, 1, 0.3]) > 0).astype(np.int64)
+        }
+        return made
+
+
+def test_a_policy_that_is_shown_how_is_better_sooner(tmp_path) -> None:
+    returns = []
+    shown = {"blend_share": 0.3, "blend_schedule": "constant", "demonstration_coef": 0.5}
+    for fields in ({}, shown):
+        made = context_for(
+            tmp_path / str(len(returns)),
+            name=CARTPOLE,
+            training={"evaluate_every": 8, "evaluate_episodes": 20},
+            settings={
+                "num_steps": 64,
+                "num_updates": 8,
+                "num_epochs": 10,
+                "num_minibatches": 4,
+                "gamma": 0.98,
+                **fields,
+            },
+        )
+        result = PPOStrategy().run(replace(made, resolver=WithScript()))
+        returns.append(result.evaluation_return_mean)
+    assert returns[1] > 1.5 * returns[0] > 30
 
 
 @pytest.mark.parametrize("is_closed_form", [True, False])
