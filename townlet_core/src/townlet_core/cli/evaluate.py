@@ -17,7 +17,7 @@ from townlet_core.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_VERDICTS = {"PASS": ExitCode.OK, "HOLD": ExitCode.HOLD, "FAIL": ExitCode.FAIL}
+VERDICTS = {"PASS": ExitCode.OK, "HOLD": ExitCode.HOLD, "FAIL": ExitCode.FAIL}
 _OF_OWN_SUITE = {"environment_name": "--env", "episodes": "--episodes", "seed": "--seed", "sets": "--set"}
 _OUTPUT = {"out", "as_json"}
 
@@ -123,7 +123,7 @@ def command(
         from townlet_core.cli.evaluation_table import report_lines
 
         click.echo("\n".join(report_lines(report)))
-    ctx.exit(max((_VERDICTS[comparison.verdict] for comparison in report.against), default=ExitCode.OK))
+    ctx.exit(max((VERDICTS[comparison.verdict] for comparison in report.against), default=ExitCode.OK))
 
 
 def _is_given(ctx: click.Context, parameter: click.Parameter) -> bool:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from townlet_core.cli.evaluate import VERDICTS
 from townlet_core.cli.options import config_argument, config_options, load_from_options
 from townlet_core.cli.state import CliState, pass_state
+from townlet_core.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +43,14 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice(["2.0", "1.2"]),
     help="Version of telemetry.jsonl: tracking.telemetry.",
 )
+@click.option(
+    "--exit-verdict", is_flag=True, help="End with 0 for PASS, 1 for HOLD and 2 for FAIL; 0 where there is no verdict."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @pass_state
+@click.pass_context
 def command(
+    ctx: click.Context,
     state: CliState,
     /,
     config: Path | None,
@@ -53,6 +60,7 @@ def command(
     resume: bool,
     device: str | None,
     telemetry: str | None,
+    exit_verdict: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -82,6 +90,8 @@ def command(
         result = orchestrator.run()
     assert orchestrator.run_directory is not None
     _report(result, orchestrator.run_directory, as_json=as_json)
+    if exit_verdict:
+        ctx.exit(VERDICTS.get(getattr(result, "status", "PASS"), ExitCode.OK))
 
 
 def _load(
