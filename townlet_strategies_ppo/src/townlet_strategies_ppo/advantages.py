@@ -55,10 +55,11 @@ def generalized_advantages(
         deltas = np.where(agent_mask, deltas, 0)
         carry = np.where(agent_mask, carry, 0)
     advantages: Array = deltas
-    rows, shares, part = list(advantages), list(carry), np.empty_like(advantages[0])
-    for row, share, later in zip(rows[-2::-1], shares[-2::-1], rows[:0:-1], strict=True):
-        np.multiply(share, later, out=part)
-        np.add(row, part, out=row)
+    reach = 1  # steps that each sum has; it doubles, so that few worlds do not pay for a call at every step
+    while reach < len(advantages):
+        advantages[:-reach] += carry[:-reach] * advantages[reach:]
+        carry[:-reach] *= carry[reach:]
+        reach *= 2
     return advantages
 
 
