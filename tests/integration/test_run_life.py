@@ -14,6 +14,8 @@ import warnings
 import pytest
 
 from townlet_core import TrainingOrchestrator
+from townlet_core.config.document import read_document
+from townlet_core.config.dump import experiment_digest, experiment_of, to_yaml
 from townlet_core.config.load import load_config
 from townlet_core.errors import ConfigError, RunWarning, TownletWarning, UsageError
 from townlet_core.orchestrator.session import _run_warnings
@@ -225,6 +227,32 @@ def interrupted(tmp_path):
         return run.record()
 
     return changed, resume
+
+
+def as_an_earlier_version_wrote_it(run, *missing):
+    """Take settings of PPO out of a run's configuration, and the digest with them."""
+    values = read_document(run.config_path).values
+    for name in missing:
+        del values["strategies"]["ppo"][name]
+    run.config_path.write_text(to_yaml(values))
+    return experiment_digest(experiment_of(values))
+
+
+def test_a_run_that_was_begun_before_a_setting_came_goes_on_with_its_default(interrupted, tmp_path):
+    changed, resume = interrupted
+    changed(config_digest=as_an_earlier_version_wrote_it(RunDirectory(tmp_path / "run"), "target_kl", "blend_share"))
+    assert resume().status == "finished"
+
+
+@pytest.mark.parametrize("what", ["another value now", "a changed file"])
+def test_a_setting_that_came_later_and_has_another_value_is_a_difference(interrupted, tmp_path, what):
+    changed, resume = interrupted
+    run = RunDirectory(tmp_path / "run")
+    changed(config_digest=as_an_earlier_version_wrote_it(run, "num_steps" if what == "another value now" else "gamma"))
+    if what == "a changed file":
+        run.config_path.write_text(run.config_path.read_text().replace("seed: 0", "seed: 1"))
+    with pytest.raises(ConfigError, match="absent then" if what == "another value now" else "seed: 1 then, 0 now"):
+        resume()
 
 
 def test_a_resume_with_other_versions_says_which(interrupted):

@@ -11,6 +11,8 @@ import yaml
 from townlet_core.config.document import FLOAT, INTEGER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from townlet_core.config.base import Settings
 
 
@@ -43,14 +45,29 @@ def dump_yaml(config: Settings) -> str:
     return to_yaml(config.model_dump(mode="json"))
 
 
+_NOT_COMPARED = {"tracking": (), "promotion": (), "training": ("runs_dir", "capture_rollouts")}
+"""What changes no result: whole sections, and fields of others."""
+
+
 def experiment(config: Settings) -> dict[str, Any]:
     """Return `config` as JSON without what changes no result: trackers, progress, promotion, where and what is kept."""
-    unimportant = {"runs_dir": True, "capture_rollouts": True}
-    return config.model_dump(mode="json", exclude={"tracking": True, "promotion": True, "training": unimportant})
+    return experiment_of(config.model_dump(mode="json"))
+
+
+def experiment_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same of a configuration that is JSON already, such as one that was written by an earlier version."""
+    kept = {name: section for name, section in values.items() if _NOT_COMPARED.get(name) != ()}
+    for name in _NOT_COMPARED.keys() & kept.keys():
+        kept[name] = {key: value for key, value in kept[name].items() if key not in _NOT_COMPARED[name]}
+    return kept
 
 
 def config_digest(config: Settings) -> str:
     """Return the SHA-256 (hex) of the canonical JSON of the `experiment`: sorted keys, no spaces, UTF-8."""
-    data = experiment(config)
+    return experiment_digest(experiment(config))
+
+
+def experiment_digest(data: Mapping[str, Any]) -> str:
+    """Return the `config_digest` of a configuration whose `experiment` is `data`."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -7,19 +7,19 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.document import read_document
-from townlet_core.config.dump import config_digest, experiment
+from townlet_core.config.dump import config_digest, experiment, experiment_digest, experiment_of
+from townlet_core.config.load import load_config
 from townlet_core.errors import ConfigError, MissingInputError
 from townlet_core.services import suites
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from townlet_core.config.root import SimulationConfig
     from townlet_core.policy.artefact import PolicyArtefact
     from townlet_core.runs.layout import RunDirectory
     from townlet_core.runs.status import RunRecord
 
-_NOT_COMPARED = ("tracking.", "promotion.", "training.runs_dir", "training.capture_rollouts")
 _ABSENT = object()
 
 
@@ -28,21 +28,33 @@ def scenario_digest(config: SimulationConfig) -> str:
     return suites.scenario_digest(config.environment)
 
 
-def require_same_experiment(run: RunDirectory, record: RunRecord, config: SimulationConfig) -> None:
+def require_same_experiment(
+    run: RunDirectory,
+    record: RunRecord,
+    config: SimulationConfig,
+    resolve: Callable[[SimulationConfig], SimulationConfig],
+) -> None:
     """Check that `config` is what the run was begun with, but for what changes no result.
+
+    An earlier version may have begun it, which did not know every setting: those have their defaults then.
+
+    Args:
+        run: its directory.
+        record: its record.
+        config: what it is to go on with, resolved.
+        resolve: completes the sections of strategies.
 
     Raises:
         ConfigError: it is not; the text lists the keys.
     """
-    if record.config_digest == config_digest(config):
+    if record.config_digest == config_digest(config) or _is_completed(run, record, config, resolve):
         if record.scenario_digest not in ("", scenario_digest(config)):
             raise ConfigError(
                 f"the scenario {config.environment.scenario} is not what it was when {run.path} was begun: "
                 "give the file its former contents, or begin a new run"
             )
         return
-    leaves = _leaves(read_document(run.config_path).values)
-    before = {key: value for key, value in leaves if not key.startswith(_NOT_COMPARED)}
+    before = dict(_leaves(experiment_of(read_document(run.config_path).values)))
     now = dict(_leaves(experiment(config)))
     changes = [
         f"\n  {key}: {_shown(before, key)} then, {_shown(now, key)} now"
@@ -54,6 +66,22 @@ def require_same_experiment(run: RunDirectory, record: RunRecord, config: Simula
         "resume without CONFIG and --set, or begin a new run; one that is to train longer, or otherwise, begins from "
         f"its policy with --from {shlex.quote(str(run.path))}{''.join(changes)}"
     )
+
+
+def _is_completed(
+    run: RunDirectory,
+    record: RunRecord,
+    config: SimulationConfig,
+    resolve: Callable[[SimulationConfig], SimulationConfig],
+) -> bool:
+    """Return whether `config` is that of the run, as it was written, with settings that are newer than the run."""
+    if experiment_digest(experiment_of(read_document(run.config_path).values)) != record.config_digest:
+        return False  # somebody has changed the file
+    try:
+        then = resolve(load_config(run.config_path).config)
+    except ConfigError:  # of a setting that is not there any more
+        return False
+    return config_digest(then) == config_digest(config)
 
 
 def require_same_telemetry(run: RunDirectory, config: SimulationConfig) -> None:

@@ -227,7 +227,7 @@ class TrainingOrchestrator:
             raise ConfigError("resuming needs the run's directory (run_dir)")
         run = RunDirectory.open(self._run_dir)
         record = run.record()
-        require_same_experiment(run, record, context.config)
+        require_same_experiment(run, record, context.config, self.registry.resolve_config)
         require_same_telemetry(run, context.config)
         require_same_start(run, record, context.initial_policy)
         return run
