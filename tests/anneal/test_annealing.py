@@ -289,6 +289,7 @@ def test_a7_a_stage_that_cannot_be_told_has_more_episodes_and_is_then_repeated_a
     assert held[0].seeds[:8] == result.stages[1].seeds
     assert result.status == "HOLD"
     assert (run / held[0].suite).is_file()
+    assert {path.stem.rpartition("-")[2] for path in (run / "evaluations").iterdir()} == {"8", "32"}, "asked twice"
 
 
 def test_a7_a_run_that_is_held_leaves_the_streak_as_it_was(tmp_path, demonstrations):

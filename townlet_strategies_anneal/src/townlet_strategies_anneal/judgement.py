@@ -144,7 +144,7 @@ class Judge:
         demonstrator: Demonstrator,
         is_last: bool,
     ) -> Judgement:
-        """Judge a policy beside the clone and the best; where intervals cannot tell, on twice as many episodes.
+        """Judge a policy beside the clone and the best; where intervals cannot tell, once again on more episodes.
 
         Args:
             result: of the stage.
@@ -161,8 +161,8 @@ class Judge:
         learning = check_learning(result, self.settings, divergence=divergence)
         if self.is_legacy:
             learning += check_flags({name: getattr(result, f"anneal_{name}", None) for name in FLAGS})
-        times = 1
-        while True:
+        # Asked twice at most: each time adds its chance of being wrong.
+        for times in dict.fromkeys((1, self.settings.more_episodes)):
             judged = self._compared(
                 policy,
                 path,
@@ -175,9 +175,9 @@ class Judge:
             )
             verdict, _ = decide(judged.checks)
             is_open = any(check.verdict == "HOLD" and check.difference is not None for check in judged.checks)
-            if verdict != "HOLD" or not is_open or 2 * times > self.settings.more_episodes:
-                return judged
-            times *= 2
+            if verdict != "HOLD" or not is_open:
+                break
+        return judged
 
     def _compared(
         self,

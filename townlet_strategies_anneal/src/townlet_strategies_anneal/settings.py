@@ -111,7 +111,7 @@ class AnnealSettings(Settings):
         default=4,
         ge=1,
         le=4,
-        description="How many times as many episodes are run, at most, before a stage is held; doubled each time. [1]",
+        description="How many times as many episodes are run where those cannot tell, before a stage is held. [1]",
     )
     margin: float | None = Field(
         default=None,
