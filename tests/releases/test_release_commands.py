@@ -184,6 +184,13 @@ def test_a_release_that_began_from_another_policy_leads_to_it(home, townlet):
     assert chain[:3] == [("release", "verified"), ("run", "verified"), ("policy", "verified")]
 
 
+def test_a_run_that_lies_beside_the_releases_is_found_there(home, townlet):
+    (home / "runs" / "good").rename(home / "good")
+    townlet("promote", "good", "--force", "--reason", "the first")
+    tree = as_json(townlet, "releases", "lineage", "champion")
+    assert (tree["made_from"][0]["state"], tree["made_from"][0]["path"]) == ("verified", "good")
+
+
 def _chain(node):
     return [(node["kind"], node["state"])] + [pair for child in node["made_from"][:1] for pair in _chain(child)]
 

@@ -109,7 +109,7 @@ def verify_command(ctx: click.Context, releases_dir: Path | None, *, as_json: bo
 def lineage_command(state: CliState, /, release: str, *, releases_dir: Path | None, as_json: bool) -> None:
     """Tell what a release was made from: its run, the run's dataset or first policy, and what made those.
 
-    Everything is known by its digest. What is not where it was is looked for in 'runs' beside the releases.
+    Everything is known by its digest. What is not where it was is looked for beside the releases, and in 'runs' there.
     """
     from townlet_core.services.lineage import release_lineage
 

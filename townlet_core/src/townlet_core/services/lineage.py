@@ -130,7 +130,7 @@ class _Family:
 
     def _run(self, digest: str, record: RunRecord, runs_dir: Path, made_from: tuple[LineageNode, ...]) -> LineageNode:
         """Return the node of a run that gave a policy, whether it is still there or not."""
-        policy = self._search.find(digest, (runs_dir, Path("runs")), name=record.id)
+        policy = self._search.find(digest, (runs_dir, runs_dir.parent, Path("runs")), name=record.id)
         facts = {name: getattr(record, name) for name in _RUN_FACTS}
         return LineageNode(
             kind="run",
