@@ -215,12 +215,16 @@ def normalized_advantages(advantages: Array, weights: Array, count: int) -> tupl
     """
     if count < 2:
         return advantages, 0.0
-    shifted = (advantages - advantages.dtype.type(_weighted_sum(advantages, weights) / count)) * weights
-    deviation = float(np.sqrt(_weighted_sum(shifted, shifted) / (count - 1)))
+    is_whole = count == advantages.size  # multiplying by ones would cost as much as everything else
+    kept = advantages if is_whole else advantages * weights
+    shifted = advantages - advantages.dtype.type(_sum(kept) / count)
+    if not is_whole:
+        shifted *= weights
+    deviation = float(np.sqrt(_sum(shifted * shifted) / (count - 1)))
     shifted /= shifted.dtype.type(deviation + 1e-8)
     return shifted, deviation
 
 
-def _weighted_sum(values: Array, weights: Array) -> float:
-    """Return the sum of products (S, B), shard by shard."""
-    return float((values * weights).sum(axis=1).sum())
+def _sum(values: Array) -> float:
+    """Return the sum of (S, B), shard by shard."""
+    return float(np.add.reduce(np.add.reduce(values, axis=1)))

@@ -55,7 +55,6 @@ class ClosedFormGradient:
         if not self._workers or self._workers[0].num_shards < size:
             self._workers = [_Worker(self._network, size) for _ in range(min(self._num_threads, len(groups)))]
         total, sums = self._total, np.empty((len(minibatch.rows), len(LossSums._fields)), self._total.dtype)
-        total.fill(0)
         for first in range(0, len(groups), len(self._workers)):
             turn = list(zip(self._workers, groups[first:], strict=False))
             running = []
@@ -67,8 +66,11 @@ class ClosedFormGradient:
             done = [worker(batch, minibatch, group, coefficients), *(future.result() for future in running)]
             for (_, group), (gradients, group_sums) in zip(turn, done, strict=True):
                 sums[group] = group_sums
-                for gradient in gradients:
-                    total += gradient
+                for shard, gradient in enumerate(gradients, start=group.start):
+                    if shard == 0:
+                        np.copyto(total, gradient)
+                    else:
+                        total += gradient
         return total, LossSums(*sums.sum(axis=0).tolist()).reported(minibatch, coefficients)
 
     def close(self) -> None:
