@@ -108,7 +108,11 @@ def test_a_suite_says_itself_what_is_run(evaluate, arguments):
         (("idle", "--suite", "twon"), 78, "there is no suite 'twon'; did you mean 'town'"),
         (("idle", "--against", "runs/none", *POLE), 66, "there is no policy and no run runs/none"),
         (("scripted", *POLE), 64, "has no script 'scripted'"),
-        (("none", *POLE), 64, "has no script 'none'"),
+        (
+            ("none", *POLE),
+            64,
+            "there is no run and no policy at none, and environment 'gymnasium:CartPole-v1' has no script 'none'",
+        ),
         (("idle", *POLE, "--margin", "-1"), 64, "margin"),
         (("idle", *POLE, "--out", "no/r.json"), 74, "no/r.json"),
     ],

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from townlet_core.config.load import LoadedConfig, load_config
 from townlet_core.dto.comparison import EvaluationReportDTO
-from townlet_core.errors import ConfigError, MissingInputError
+from townlet_core.errors import ConfigError, MissingInputError, UsageError
 from townlet_core.orchestrator.resolver import PluginResolver
 from townlet_core.policy.unfinished import load_policy, policy_path
 from townlet_core.runs.layout import CONFIG_NAME, RECORD_NAME
@@ -90,14 +90,13 @@ def evaluate_policies(
     with threadpool_limits(limits=1):
         for name in (policy, *against):
             contender = _contender(name, artefacts[name], deterministic=deterministic, encoders=encoders)
-            results.append(
-                service.evaluate_suite(
-                    contender,
-                    episodes,
-                    resolver.environment,
-                    on_progress=partial(on_progress, name),
-                )
-            )
+            told = partial(on_progress, name)
+            try:
+                results.append(service.evaluate_suite(contender, episodes, resolver.environment, on_progress=told))
+            except UsageError as error:
+                if name in SCRIPTS or artefacts[name] is not None:
+                    raise
+                raise UsageError(f"there is no run and no policy at {name}, and {error}") from error
     own, *others = results
     comparisons = tuple(service.compare(own, other, margin=margin) for other in others)
     return EvaluationReportDTO(**{name: getattr(own, name) for name in type(own).model_fields}, against=comparisons)
