@@ -51,7 +51,7 @@ def test_masked_log_softmax_is_finite_and_gives_illegal_actions_exactly_no_proba
 @given(masked_logits(), st.one_of(st.just(0.0), st.just(ALMOST_ONE), st.floats(0.0, 1.0, exclude_max=True)))
 def test_an_illegal_action_is_never_sampled(case, noise):
     logits, mask = case
-    action = heads.sample_categorical(logits, mask, np.float64(noise))[0]
+    action = heads.sample_categorical(logits, mask, np.float64(noise))
     assert mask[action]
 
 
@@ -60,7 +60,7 @@ def test_an_illegal_action_is_never_sampled(case, noise):
 def test_an_illegal_action_is_not_sampled_at_the_ends_of_the_unit_interval(illegal, noise):
     mask = np.arange(4) != illegal
     for logits in (np.zeros(4, np.float32), np.array([30, -30, 30, -30], np.float32)):
-        assert mask[heads.sample_categorical(logits, mask, np.array(noise))[0]]
+        assert mask[heads.sample_categorical(logits, mask, np.array(noise))]
 
 
 @settings(deadline=None)
@@ -74,7 +74,8 @@ def test_samples_follow_the_probabilities():
     mask = probabilities > 0
     logits = np.log(np.where(mask, probabilities, 0.9)).astype(np.float32)
     logits = np.broadcast_to(logits, (100_000, 5))
-    actions, log_probs = heads.sample_categorical(logits, mask, np.random.default_rng(5).random(100_000))
+    actions = heads.sample_categorical(logits, mask, np.random.default_rng(5).random(100_000))
+    log_probs = heads.log_prob(ActionHead.for_space(spaces.Discrete(5)), logits, None, mask, actions)
     assert np.exp(log_probs) == pytest.approx(probabilities[actions], rel=1e-6)
     counts = np.bincount(actions, minlength=5)
     assert counts[1] == 0
@@ -85,20 +86,23 @@ def test_samples_follow_the_probabilities():
 def test_noise_is_inverted_through_the_cumulative_distribution():
     log_probs = np.log(np.broadcast_to(np.array([0.25, 0.5, 0.25]), (6, 3)))
     noise = np.array([0.0, 0.2499, 0.2501, 0.7499, 0.7501, ALMOST_ONE])
-    assert heads.sample_categorical(log_probs, None, noise)[0].tolist() == [0, 0, 1, 1, 2, 2]
+    assert heads.sample_categorical(log_probs, None, noise).tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_without_noise_the_mode_is_taken():
     logits = np.array([[1.0, 3.0, 2.0], [5.0, 4.0, 0.0]], np.float32)
     mask = np.array([[True, False, True], [True, True, True]])
     categorical = ActionHead.for_space(spaces.Discrete(3))
-    actions, log_probs = heads.act_categorical(categorical, logits, mask, None)
+    actions = heads.sample(categorical, logits, None, mask, None)
+    log_probs = heads.log_prob(categorical, logits, None, mask, actions)
     assert actions.tolist() == [2, 0]
     assert log_probs[0] == pytest.approx(2.0 - math.log(math.exp(1.0) + math.exp(2.0)), rel=1e-6)
     multi = ActionHead.for_space(spaces.MultiDiscrete([2, 3]))
-    assert heads.act_categorical(multi, np.array([[1.0, 2.0, 0.0, 7.0, 1.0]]), None, None)[0].tolist() == [[1, 1]]
+    assert heads.sample(multi, np.array([[1.0, 2.0, 0.0, 7.0, 1.0]]), None, None, None).tolist() == [[1, 1]]
     mean = np.array([[0.5, -2.0]], np.float32)
-    actions, log_probs = heads.act_gaussian(mean, np.zeros(2, np.float32), None)
+    gaussian, log_std = ActionHead.for_space(spaces.Box(-1, 1, (2,))), np.zeros(2, np.float32)
+    actions = heads.sample(gaussian, mean, log_std, None, None)
+    log_probs = heads.log_prob(gaussian, mean, log_std, None, actions)
     assert actions.tolist() == mean.tolist()
     assert log_probs[0] == pytest.approx(-math.log(2 * math.pi), rel=1e-6)
 
@@ -106,7 +110,8 @@ def test_without_noise_the_mode_is_taken():
 def test_a_multi_categorical_log_probability_is_the_sum_of_its_parts():
     head = ActionHead.for_space(spaces.MultiDiscrete([2, 3]))
     logits = np.random.default_rng(2).normal(size=(50, 5))
-    actions, log_probs = heads.act_categorical(head, logits, None, np.random.default_rng(3).random((50, 2)))
+    actions = heads.sample(head, logits, None, None, np.random.default_rng(3).random((50, 2)))
+    log_probs = heads.log_prob(head, logits, None, None, actions)
     first, second = heads.masked_log_softmax(logits[:, :2], None), heads.masked_log_softmax(logits[:, 2:], None)
     rows = np.arange(50)
     assert log_probs == pytest.approx(first[rows, actions[:, 0]] + second[rows, actions[:, 1]])
@@ -147,12 +152,14 @@ def test_an_illegal_action_gets_exactly_no_gradient():
 def test_gaussian_log_probability_and_entropy_are_the_closed_forms():
     rng = np.random.default_rng(4)
     mean, log_std = rng.normal(size=(7, 3)), rng.normal(size=3) * 0.5
-    actions, log_probs = heads.act_gaussian(mean, log_std, rng.random((7, 6)))
+    head = ActionHead.for_space(spaces.Box(-1, 1, (3,)))
+    actions = heads.sample(head, mean, log_std, None, rng.random((7, 6)))
+    log_probs = heads.log_prob(head, mean, log_std, None, actions)
     deviation = np.exp(log_std)
     density = np.exp(-((actions - mean) ** 2) / (2 * deviation**2)) / (deviation * math.sqrt(2 * math.pi))
     assert log_probs == pytest.approx(np.log(density).sum(axis=1), rel=1e-10)
     learner_log_probs, entropies = log_prob_and_entropy(
-        ActionHead.for_space(spaces.Box(-1, 1, (3,))),
+        head,
         NetworkOutputs(torch.from_numpy(mean)[None], torch.zeros(1, 7), torch.from_numpy(log_std)[None]),
         torch.from_numpy(actions)[None],
         None,
@@ -163,7 +170,8 @@ def test_gaussian_log_probability_and_entropy_are_the_closed_forms():
 
 def test_gaussian_samples_have_the_mean_and_deviation_of_the_head():
     mean = np.tile(np.array([1.0, -3.0]), (200_000, 1))
-    actions, _ = heads.act_gaussian(mean, np.log(np.array([0.5, 2.0])), np.random.default_rng(6).random((200_000, 4)))
+    head, noise = ActionHead.for_space(spaces.Box(-1, 1, (2,))), np.random.default_rng(6).random((200_000, 4))
+    actions = heads.sample(head, mean, np.log(np.array([0.5, 2.0])), None, noise)
     assert actions.mean(axis=0) == pytest.approx([1.0, -3.0], abs=0.025)
     assert actions.std(axis=0) == pytest.approx([0.5, 2.0], rel=0.01)
     assert abs(np.corrcoef(actions.T)[0, 1]) < 0.01
@@ -171,7 +179,9 @@ def test_gaussian_samples_have_the_mean_and_deviation_of_the_head():
 
 def test_a_gaussian_log_probability_is_that_of_the_action_as_recorded():
     mean, log_std = np.full((1, 1), 1000.0, np.float32), np.full(1, -6.0, np.float32)
-    actions, log_probs = heads.act_gaussian(mean, log_std, np.array([[0.7, 0.1]]))
+    head = ActionHead.for_space(spaces.Box(-1, 1, (1,)))
+    actions = heads.sample(head, mean, log_std, None, np.array([[0.7, 0.1]]))
+    log_probs = heads.log_prob(head, mean, log_std, None, actions)
     exact = -0.5 * ((np.float64(actions[0, 0]) - 1000.0) / math.exp(-6.0)) ** 2 + 6.0 - 0.5 * math.log(2 * math.pi)
     assert log_probs[0] == pytest.approx(exact, rel=1e-5)
 

@@ -107,8 +107,8 @@ DETAILS = {
     ),
     "later shards do not teach": Mutant(
         CLOSED_FORM,
-        "for gradient in gradients:",
-        "for gradient in gradients[:1]:",
+        "enumerate(gradients, start=group.start)",
+        "enumerate(gradients[:1], start=group.start)",
         "test_update.py::test_an_update_equals_the_one_by_hand_to_1e_10",
     ),
     "the entropy of a choice has no gradient": Mutant(

@@ -53,8 +53,8 @@ PROBES = {
     ),
     "P6": Mutant(
         NUMPY_HEADS,
-        "(cumulative > (noise * total)[..., None])",
-        "(cumulative > (noise**2 * total)[..., None])",
+        "(noise * cumulative[..., -1])",
+        "(noise**2 * cumulative[..., -1])",
         "test_probes.py::test_p6_the_gradient_of_a_softmax_bandit_is_the_exact_expected_one",
     ),
     "P7 time limit": Mutant(

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from townlet_core.policy.head_gradients import ActionTerms
-from townlet_core.policy.heads import ActionHead, act_gaussian
+from townlet_core.policy.heads import ActionHead, log_prob, sample
 from townlet_core.torch.heads import log_prob_and_entropy, masked_log_softmax
 from townlet_core.torch.network import NetworkOutputs
 
@@ -114,9 +114,11 @@ def test_the_log_probability_of_a_gaussian_action_is_that_of_the_action_as_it_wa
     log_std = np.full(2, -4.0, np.float32)
     means = np.full((1, 200, 2), mean, np.float32)
     noise = np.random.default_rng(0).random((1, 200, 4))
-    actions, acted = act_gaussian(means, log_std, noise)
+    head = ActionHead.for_space(spaces.Box(-1, 1, (2,)))
+    actions = sample(head, means, log_std, None, noise)
+    acted = log_prob(head, means, log_std, None, actions)
     learned, _ = log_prob_and_entropy(
-        ActionHead.for_space(spaces.Box(-1, 1, (2,))),
+        head,
         NetworkOutputs(torch.from_numpy(means), torch.zeros(1, 200), torch.from_numpy(log_std)[None]),
         torch.from_numpy(actions),
         None,

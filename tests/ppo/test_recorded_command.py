@@ -32,7 +32,7 @@ def test_a_run_says_what_it_did_and_how_its_policy_is_evaluated(train, tmp_path)
     assert "steps/s" in err
     words = [line.split() for line in out.splitlines()]
     assert ["run", "run"] in words
-    assert ["next", "townlet", "evaluate", "run", "--episodes", "100"] in words
+    assert ["next", "townlet", "evaluate", "run", "--episodes", "100", "--stochastic"] in words
     assert not [line for line in words if line[0] == "return"]
 
 

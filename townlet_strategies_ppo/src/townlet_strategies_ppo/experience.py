@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from townlet_core import randomness
 from townlet_core.dto.ppo import BaselineFields
 from townlet_core.errors import CheckpointError, DataError, EpisodesLostError, RunWarning
-from townlet_core.policy.actor_only import without_critic
+from townlet_core.policy.actor_only import ActorOnly
 from townlet_core.policy.beginning import EARLIER_STAGE
 from townlet_strategies_ppo.running_episodes import ROLLOUT_FILE, restore_rollout, rollout_files
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gymnasium import spaces
 
     from townlet_core.environments.vector import VectorEnvironment
+    from townlet_core.policy.numpy_policy import NumpyPolicy
     from townlet_core.services.buffer import RolloutBuffer
     from townlet_core.services.capture import RolloutCaptureService
     from townlet_core.services.rollout import Rollout, RolloutStatistics
@@ -155,6 +156,7 @@ class LiveExperience:
         self._service, self._num_steps, self._seed, self._blend = service, num_steps, seed, blend
         self._learner: Learner | None = None
         self._rollout: Rollout | None = None
+        self._actor: ActorOnly | None = None
 
     @property
     def cycle(self) -> int:
@@ -190,8 +192,8 @@ class LiveExperience:
         seeds = self._episode_seed(learner.state.attempt, learner.state.num_resumes, stage)
         policy = learner.policy if self._blend is None else self._blend.of(learner.policy, self._environment)
         rollout = self._service.start(self._environment, policy, seeds=seeds)
-        if rollout.recorder is None:  # who records wants every value at once; else the critic speaks in `collect`
-            rollout.policy = without_critic(policy)
+        if rollout.recorder is None and self._blend is None:
+            rollout.policy = self._actor = ActorOnly(learner.policy, keep=True)
         return rollout
 
     def _episode_seed(self, attempt: int, resumes: int, stage: int) -> int:
@@ -219,8 +221,16 @@ class LiveExperience:
         if self._blend is not None:
             self._blend.prepare(self._learner.state)
         statistics = self._rollout.fill(self.buffer)
-        self.buffer.values[:] = self._learner.policy.values_of_steps(self.buffer.observations)
+        self._estimate(self.buffer, self._learner.policy)
         return Experience(self.buffer, statistics)
+
+    def _estimate(self, buffer: RolloutBuffer, policy: NumpyPolicy) -> None:
+        """Write what was left out while acting, for all steps at once; with a recorder too, which changes no byte."""
+        if self._actor is not None and self._actor.kept is not None:
+            buffer.log_probs[:] = policy.log_probs_of_steps(self._actor.kept, buffer.action_mask, buffer.actions)
+            self._actor.kept.clear()
+        if self._blend is None:
+            buffer.values[:] = policy.values_of_steps(buffer.observations)
 
     def advance(self) -> None:
         """Count the rollout; the environment has gone on already."""

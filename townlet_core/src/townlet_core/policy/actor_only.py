@@ -1,6 +1,6 @@
-"""A network that acts and leaves out what its critic would say, where nobody asks for it.
+"""A network that acts, and leaves out what nobody asks for while it does.
 
-Legend: N worlds, A agents per world.
+Legend: N worlds, A agents per world, K outputs of the actor.
 """
 
 from __future__ import annotations
@@ -18,15 +18,21 @@ if TYPE_CHECKING:
 
 
 class ActorOnly:
-    """Decides as a network does; the values are 0.
+    """Decides as a network does, bit for bit; the log-probabilities and values of its decisions are zeros.
+
+    Attributes:
+        kept: the actor's outputs (N, A, K) of every decision, for `NumpyPolicy.estimate_steps`; whoever reads them
+            clears the list. None keeps nothing.
 
     Args:
         policy: the network.
+        keep: whether outputs are kept.
     """
 
-    def __init__(self, policy: NumpyPolicy) -> None:
+    def __init__(self, policy: NumpyPolicy, *, keep: bool = False) -> None:
         self.noise_size = policy.noise_size
         self.values = policy.values
+        self.kept: list[Array] | None = [] if keep else None
         self._choose = policy.choose
 
     def act(
@@ -39,10 +45,13 @@ class ActorOnly:
     ) -> PolicyStep:
         """Choose actions; see `Policy.act`."""
         del state
-        actions, log_probs = self._choose(observations, action_mask, agent_mask, noise)
-        return PolicyStep(actions, log_probs, np.zeros(agent_mask.shape, np.float32))
+        actions, outputs = self._choose(observations, action_mask, agent_mask, noise)
+        if self.kept is not None:
+            self.kept.append(outputs)
+        nothing = np.zeros(agent_mask.shape, np.float32)
+        return PolicyStep(actions, nothing, nothing)
 
 
-def without_critic(policy: Policy) -> Policy:
-    """Return a policy that acts as `policy` does, bit for bit, and whose decisions may lack values."""
+def actor_of(policy: Policy) -> Policy:
+    """Return a policy that acts as `policy` does, and whose decisions may lack log-probabilities and values."""
     return ActorOnly(policy) if isinstance(policy, NumpyPolicy) else policy

@@ -87,30 +87,22 @@ def _masked(logits: Array, mask: Array | None) -> Array:
     return logits if mask is None else np.where(mask, logits, logits.dtype.type(MASK_FILL))
 
 
-def sample_categorical(logits: Array, mask: Array | None, noise: Array | None) -> tuple[Array, Array]:
-    """Sample a softmax: its cumulative distribution is inverted at the noise.
+def sample_categorical(logits: Array, mask: Array | None, noise: Array | None) -> Array:
+    """Return int64 actions (...,): the cumulative distribution of a softmax inverted at the noise.
 
     Args:
         logits: (..., K) float.
         mask: (..., K) bool, or None.
         noise: (...,) float64 in [0, 1), or None for the mode.
-
-    Returns:
-        actions (...,) int64, and their log-probability (...,) in the logits' type.
     """
     logits = _masked(logits, mask)
-    shifted: Array = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
-    cumulative = np.add.accumulate(np.exp(shifted), axis=-1, dtype=np.float64)
-    total = cumulative[..., -1]
     if noise is None:
-        actions = np.asarray(logits.argmax(axis=-1))
-    else:
-        # noise is at most 1 - 2**-53, and the float64 product of that with any total rounds to less than the total:
-        # there always is an action above the threshold, and the first one is taken.
-        actions = np.asarray((cumulative > (noise * total)[..., None]).argmax(axis=-1))
-    log_probs = pick(shifted, actions)
-    log_probs -= np.log(total.astype(logits.dtype))
-    return actions, log_probs
+        return np.asarray(logits.argmax(axis=-1))
+    shifted = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
+    cumulative = np.add.accumulate(np.exp(shifted), axis=-1, dtype=np.float64)
+    # noise is at most 1 - 2**-53, and the float64 product of that with any total rounds to less than the total: there
+    # always is an action above the threshold, and the first one is taken.
+    return np.asarray((cumulative > (noise * cumulative[..., -1])[..., None]).argmax(axis=-1))
 
 
 def pick(log_probs: Array, actions: Array) -> Array:
@@ -120,49 +112,50 @@ def pick(log_probs: Array, actions: Array) -> Array:
     return picked
 
 
-def act_categorical(head: ActionHead, logits: Array, mask: Array | None, noise: Array | None) -> tuple[Array, Array]:
-    """Sample a categorical or multi-categorical head.
+def sample(head: ActionHead, outputs: Array, log_std: Array | None, mask: Array | None, noise: Array | None) -> Array:
+    """Sample a head.
 
     Args:
         head: the head.
-        logits: (..., K) float.
+        outputs: (..., K) logits, or (..., D) means.
+        log_std: (D,) for a Gaussian, else None.
         mask: (..., K) bool, or None.
-        noise: (..., parts) float64 in [0, 1), or None for the mode.
+        noise: (..., X) float64 in [0, 1), or None for the mode.
 
     Returns:
-        actions (...,) or (..., parts) int64, and their log-probability (...,) in the logits' type.
+        actions: (...,) or (..., parts) int64, or (..., D) in the outputs' type.
     """
+    if log_std is not None:
+        if noise is None:
+            return outputs
+        size = outputs.shape[-1]
+        normal = box_muller(noise[..., :size], noise[..., size:]).astype(outputs.dtype)
+        return np.asarray(outputs + np.exp(log_std) * normal)
     if head.kind == "categorical":
-        return sample_categorical(logits, mask, None if noise is None else noise[..., 0])
-    chosen, total = [], None
-    for part, segment in enumerate(head.segments):
-        actions, picked = sample_categorical(
-            logits[..., segment],
+        return sample_categorical(outputs, mask, None if noise is None else noise[..., 0])
+    parts = [
+        sample_categorical(
+            outputs[..., segment],
             None if mask is None else mask[..., segment],
             None if noise is None else noise[..., part],
         )
-        chosen.append(actions)
+        for part, segment in enumerate(head.segments)
+    ]
+    return np.stack(parts, axis=-1)
+
+
+def log_prob(head: ActionHead, outputs: Array, log_std: Array | None, mask: Array | None, actions: Array) -> Array:
+    """Return the log-probability (...,) of actions, in the outputs' type; arguments as for `sample`."""
+    if log_std is not None:
+        return gaussian_log_prob(outputs, log_std, actions)
+    chosen = actions.reshape(*outputs.shape[:-1], -1)
+    total: Array | None = None
+    for part, segment in enumerate(head.segments):
+        legal = None if mask is None else mask[..., segment]
+        picked = pick(masked_log_softmax(outputs[..., segment], legal), chosen[..., part])
         total = picked if total is None else total + picked
     assert total is not None
-    return np.stack(chosen, axis=-1), total
-
-
-def act_gaussian(mean: Array, log_std: Array, noise: Array | None) -> tuple[Array, Array]:
-    """Sample a diagonal Gaussian.
-
-    Args:
-        mean: (..., D) float.
-        log_std: (D,) float.
-        noise: (..., 2 D) float64 in [0, 1), or None for the mean.
-
-    Returns:
-        actions (..., D) and their log-probability (...,), in the mean's type.
-    """
-    size = mean.shape[-1]
-    actions = mean
-    if noise is not None:
-        actions = mean + np.exp(log_std) * box_muller(noise[..., :size], noise[..., size:]).astype(mean.dtype)
-    return actions, gaussian_log_prob(mean, log_std, actions)
+    return total
 
 
 def gaussian_log_prob(mean: Array, log_std: Array, actions: Array) -> Array:

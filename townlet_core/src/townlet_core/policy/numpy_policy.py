@@ -18,7 +18,7 @@ from townlet_core.policy.operations import NumpyOperations
 from townlet_core.policy.paired_layers import paired_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from townlet_core.arrays import Array, Observations
     from townlet_core.policy.encoder import Encoder
@@ -67,16 +67,19 @@ class NumpyPolicy:
         """Choose actions; see `Policy.act`."""
         del state
         outputs, values = self._outputs(self._features(observations))
-        actions, log_probs = self._sample(outputs, action_mask, agent_mask, noise)
+        outputs = outputs.reshape(*agent_mask.shape, -1)
+        actions = self._sample(outputs, action_mask, agent_mask, noise)
+        log_probs = heads.log_prob(self.spec.head, outputs, self.log_std, action_mask, actions)
         return PolicyStep(actions, log_probs, values.reshape(agent_mask.shape))
 
     def choose(
         self, observations: Observations, action_mask: Array | None, agent_mask: Array, noise: Array | None
     ) -> tuple[Array, Array]:
-        """Return the actions and log-probabilities of `act`, bit for bit, without what the critic would say."""
+        """Return the actions of `act`, bit for bit, and the outputs that they were drawn from, (N, A, K)."""
         layers = self._layers.actor
         hidden = self._activated(layers[:-1], self._features(observations))
-        return self._sample(self._operations.linear(hidden, *layers[-1]), action_mask, agent_mask, noise)
+        outputs = self._operations.linear(hidden, *layers[-1]).reshape(*agent_mask.shape, -1)
+        return self._sample(outputs, action_mask, agent_mask, noise), outputs
 
     @property
     def log_std(self) -> Array | None:
@@ -114,6 +117,24 @@ class NumpyPolicy:
                 out[...] = self._critic(features).reshape(out.shape)
         return values
 
+    def log_probs_of_steps(self, outputs: Sequence[Array], action_mask: Array | None, actions: Array) -> Array:
+        """Return the log-probabilities (T, N, A) that `act` would have given with many decisions of `choose`.
+
+        Args:
+            outputs: T of (N, A, K), which `choose` gave.
+            action_mask: (T, N, A, K), or None.
+            actions: (T, N, A, ...), which it chose.
+        """
+        num_steps, shape = len(outputs), outputs[0].shape
+        log_probs = np.empty((num_steps, *shape[:2]), outputs[0].dtype)
+        steps_at_once = max(1, _ROWS_AT_ONCE // (shape[0] * shape[1]))
+        for step in range(0, num_steps, steps_at_once):
+            place = slice(step, step + steps_at_once)
+            said = np.concatenate(outputs[place]).reshape(-1, *shape)
+            mask = None if action_mask is None else action_mask[place]
+            log_probs[place] = heads.log_prob(self.spec.head, said, self.log_std, mask, actions[place])
+        return log_probs
+
     def _outputs(self, features: Array) -> tuple[Array, Array]:
         """Return the actor's outputs (S, B, K) and values (S, B) of features (S, B, F)."""
         operations, layers = self._operations, self._layers
@@ -135,16 +156,10 @@ class NumpyPolicy:
         values: Array = network.critic_outputs(self._operations, self.spec, self._layers, features)
         return values
 
-    def _sample(
-        self, outputs: Array, action_mask: Array | None, agent_mask: Array, noise: Array | None
-    ) -> tuple[Array, Array]:
-        """Return actions and their log-probabilities for the actor's outputs (S, B, K)."""
-        logits = outputs.reshape(*agent_mask.shape, -1)
-        if self.spec.head.kind == "gaussian":
-            return heads.act_gaussian(logits, self._layers.log_std, noise)
-        if action_mask is not None:
+    def _sample(self, outputs: Array, action_mask: Array | None, agent_mask: Array, noise: Array | None) -> Array:
+        if action_mask is not None and self.spec.head.counts:
             self._require_choice(action_mask, agent_mask)
-        return heads.act_categorical(self.spec.head, logits, action_mask, noise)
+        return heads.sample(self.spec.head, outputs, self._layers.log_std, action_mask, noise)
 
     def _features(self, observations: Observations) -> Any:
         if self._plain is not None:

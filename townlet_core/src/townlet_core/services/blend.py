@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from townlet_core.errors import ConfigError, UsageError
+from townlet_core.policy import heads
 from townlet_core.policy.base import BlendRows, PolicyStep
-from townlet_core.policy.heads import ActionHead, masked_log_softmax, pick
 from townlet_core.services.scripts import make_script
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class BlendedPolicy:
         log_probs = ours.log_probs
         if np.count_nonzero(is_scripted):
             outputs = self._learner.outputs(observations)
-            scripted = log_probs_of(self._learner.spec.head, outputs, action_mask, actions)
+            scripted = heads.log_prob(self._learner.spec.head, outputs, None, action_mask, actions)
             log_probs = np.where(is_scripted, scripted, log_probs)
         is_same = (actions == theirs.actions).reshape(*agent_mask.shape, -1).all(axis=-1)
         mixture = _mixture(log_probs, is_same, self.share)
@@ -74,23 +74,6 @@ class BlendedPolicy:
     def values(self, observations: Observations) -> Array:
         """Return what the learner's critic says, (N, A) float32."""
         return self._learner.values(observations)
-
-
-def log_probs_of(head: ActionHead, outputs: Array, action_mask: Array | None, actions: Array) -> Array:
-    """Return the log-probability of choices, (N, A).
-
-    Args:
-        head: what is chosen from: one list, or several.
-        outputs: (N, A, K) logits.
-        action_mask: (N, A, K) bool, or None.
-        actions: (N, A) or (N, A, parts) int64.
-    """
-    total = np.zeros(outputs.shape[:2], outputs.dtype)
-    chosen = actions.reshape(*total.shape, -1)
-    for part, segment in enumerate(head.segments):
-        mask = None if action_mask is None else action_mask[..., segment]
-        total += pick(masked_log_softmax(outputs[..., segment], mask), chosen[..., part])
-    return total
 
 
 def _mixture(log_probs: Array, is_same: Array, share: float) -> Array:
@@ -111,7 +94,7 @@ def blend_script(name: str, environment: VectorEnvironment, *, setting: str) -> 
     Raises:
         ConfigError: there is no such script, or actions are numbers: a script's would have no probability.
     """
-    if not ActionHead.for_space(environment.action_space).counts:
+    if not heads.ActionHead.for_space(environment.action_space).counts:
         raise ConfigError(
             f"{setting}: in environment '{environment.name}' actions are continuous, and a script cannot be blended "
             "with a policy there: leave the blend out"

@@ -11,7 +11,7 @@ import numpy as np
 
 from townlet_core.dto.evaluation import EpisodeResult
 from townlet_core.errors import EnvironmentFault
-from townlet_core.policy.actor_only import without_critic
+from townlet_core.policy.actor_only import actor_of
 from townlet_core.services.rollout import Rollout
 from townlet_core.services.world_totals import WorldTotals
 
@@ -92,8 +92,7 @@ def run_batch(
         EnvironmentFault: an episode failed, did not end, or had no agent.
     """
     padded = [*seeds, *[seeds[-1]] * (environment.num_worlds - len(seeds))]
-    actor = without_critic(policy)
-    rollout = Rollout(environment, actor, seeds=padded, purpose="evaluate", deterministic=deterministic)
+    rollout = Rollout(environment, actor_of(policy), seeds=padded, purpose="evaluate", deterministic=deterministic)
     is_read = np.arange(len(padded)) < len(seeds)
     lives, totals = FirstLives(rollout, is_read), WorldTotals(environment, is_read)
     for _ in range(max_steps):
