@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -75,9 +76,12 @@ def show_command(release: str, releases_dir: Path | None, *, as_json: bool) -> N
     for name, value in facts.items():
         click.echo(f"{name:<8} {printable(', '.join(value) if isinstance(value, list) else str(value)) or '-'}")
     compared = [
-        f"event {event.sequence} compared {printable(evidence_text(event.evidence))}"
+        line
         for event in events
         if event.evidence is not None
+        for line in textwrap.wrap(
+            f"event {event.sequence} compared {printable(evidence_text(event.evidence))}", 80, subsequent_indent="  "
+        )
     ]
     click.echo("\n" + "\n".join([*_event_lines(events), "", *compared] if compared else _event_lines(events)))
 
