@@ -3,7 +3,7 @@
 #   make train    set up; record a script, clone it, improve the clone, compare, promote: some minutes, in runs/town-...
 #   make test     set up, run all tests
 #   make check    set up, lint, types, import contracts, all tests
-#   make faults   set up, kill runs 400 times, and refuse, fill and cut what they write to: some minutes
+#   make faults   set up, kill runs and releases 400 times, and refuse, fill and cut what they write to: some minutes
 #   make fuzz     set up, give the loaders hostile files for FUZZ_SECONDS=60, guided by coverage
 #   make setup    only the virtual environment .venv
 #   make clean    remove .venv and everything that tools left behind; runs/ stays
@@ -59,7 +59,8 @@ check: lint test
 
 # One after the other: what is killed at random moments is not to wait for its neighbours.
 faults: $(STAMP)
-	TOWNLET_KILLS=400 $(BIN)/python -m pytest -n 0 tests/faults tests/ppo/test_faults.py tests/ppo/test_exact_resume.py tests/ppo/test_replayed_resume.py
+	TOWNLET_KILLS=400 $(BIN)/python -m pytest -n 0 tests/faults tests/ppo/test_faults.py tests/ppo/test_exact_resume.py tests/ppo/test_replayed_resume.py \
+		tests/anneal/test_killed_anneal.py tests/releases/test_release_faults.py tests/releases/test_release_system_calls.py
 
 # Not one of DEV: it has wheels for few Pythons, and building it takes LLVM. Where there is none, run.py says so.
 fuzz: $(STAMP)
