@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from townlet_core.arrays import Array
+
 RECORDED = "recorded"
 """Name of a demonstrator that is known by its recordings alone."""
+
+_SPAN = 1 << 40
+"""More steps than a world has."""
 
 
 def demonstrator_of(path: Path | None, stage_dir: Path, scripts: Collection[str]) -> tuple[str, dict[str, float]]:
@@ -41,18 +46,17 @@ def demonstrator_of(path: Path | None, stage_dir: Path, scripts: Collection[str]
 def recorded_rates(dataset: Dataset) -> dict[str, float]:
     """Return how many events, and how large a sum of their values, a step of a recorded world has on average.
 
-    An event `x` counts for the metric `x_events`, and its values for the metric `x`, which is the name itself where an
+    Of a world of which a curator has left some lives only, the steps of these count, and what happened in them. An
+    event `x` counts for the metric `x_events`, and its values for the metric `x`, which is the name itself where an
     environment counts its events. Faints and the intensity of conflicts have names of their own in the town.
     """
-    table = dataset.episodes
-    slots, place = np.unique(np.stack([table.group, table.agent]), axis=1, return_inverse=True)
-    lived = np.bincount(place.ravel(), weights=table.num_steps * table.accepted)  # steps of each slot, all its lives
-    worlds, world = np.unique(slots[0], return_inverse=True)
-    steps = np.zeros(len(worlds))
-    np.maximum.at(steps, world, lived)
+    worlds, begins, ends = _recorded_steps(dataset)
     sums: dict[str, float] = {}
     for events in dataset.events():
-        counted = np.isin(events["event.group"], worlds[steps > 0])
+        of = np.minimum(np.searchsorted(worlds, events["event.group"]), len(worlds) - 1)
+        places = of * _SPAN + events["event.step"]
+        stretch = np.searchsorted(begins, places, side="right") - 1
+        counted = (worlds[of] == events["event.group"]) & (stretch >= 0) & (places < ends[stretch])
         for number, kind in enumerate(dataset.manifest.event_kinds):
             values = events["event.value"][counted & (events["event.kind"] == number)].astype(np.float64)
             measured = {f"{kind}_events": float(len(values)), kind: float(values.sum())}
@@ -62,4 +66,20 @@ def recorded_rates(dataset: Dataset) -> dict[str, float]:
                 measured["faint_events"] = float(np.count_nonzero(values == FAINT))
             for name, value in measured.items():
                 sums[name] = sums.get(name, 0.0) + value
-    return {name: value / float(steps.sum()) for name, value in sorted(sums.items())}
+    return {name: value / float((ends - begins).sum()) for name, value in sorted(sums.items())}
+
+
+def _recorded_steps(dataset: Dataset) -> tuple[Array, Array, Array]:
+    """Return the worlds in which an accepted life was, (W,), and the stretches of steps in which one was.
+
+    Step t of world w is at the place w * _SPAN + t; stretches are (S,) first places and (S,) places behind the last.
+    """
+    table = dataset.episodes
+    first_steps = np.array([entry.start_step for shard in dataset.shards for entry in shard.entries()])
+    worlds, of = np.unique(table.group[table.accepted], return_inverse=True)
+    begins = of * _SPAN + first_steps[table.accepted]
+    order = np.argsort(begins, kind="stable")
+    begins, ends = begins[order], (begins + table.num_steps[table.accepted])[order]
+    reached = np.maximum.accumulate(ends)
+    is_first = np.concatenate([[True], begins[1:] > reached[:-1]])
+    return worlds, begins[is_first], reached[np.concatenate([is_first[1:], [True]])]
