@@ -109,6 +109,8 @@ class Judge:
     def clone(self, result: Any, policy: PolicyArtefact, path: str, *, best: Contender | None) -> Judgement:
         """Judge a cloned policy by its gate; where that is passed, by what it does in the environment.
 
+        Continuous actions have no accuracy that a gate could ask for: there, what it does decides alone.
+
         Args:
             result: of the stage.
             policy: it ended with.
@@ -116,20 +118,20 @@ class Judge:
             best: the best policy so far.
         """
         checks = [check_gate(result, self.settings.accuracy_threshold)]
-        if checks[0].verdict != "PASS":
+        by_return = not policy.spec.head.counts and self.settings.return_share is not None  # numbers have no accuracy
+        if checks[0].verdict == "FAIL" or (checks[0].verdict == "HOLD" and not by_return):
             return Judgement(checks=tuple(checks))
         own = self.evaluations.policy(policy, path, 1)
         name = "reward_mean" if own.score_name == "reward_mean" else "return_mean"
         demonstrator = getattr(result, f"demonstrator_{name}", None)
         if self.settings.return_share is not None and demonstrator is not None:
-            checks.append(
-                check_return(
-                    own.score.mean,
-                    demonstrator=demonstrator,
-                    random=self._scores.get("random"),
-                    share=self.settings.return_share,
-                )
+            returned = check_return(
+                own.score.mean,
+                demonstrator=demonstrator,
+                random=self._scores.get("random"),
+                share=self.settings.return_share,
             )
+            checks = [returned] if by_return else [*checks, returned]
         is_best = best is None or own.score.mean > self.evaluations.policy(*best, 1).score.mean
         return Judgement(checks=tuple(checks), evaluation=own, suite=self.evaluations.suite_file(1), is_best=is_best)
 
