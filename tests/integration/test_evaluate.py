@@ -4,10 +4,13 @@ import json
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from townlet_core.cli import train as train_command
+from townlet_core.config.dump import dump_yaml
+from townlet_core.config.load import load_config
 from townlet_core.runs.layout import RunDirectory
 from townlet_core.runs.status import RunRecord, timestamp
 
@@ -80,36 +83,40 @@ def test_a_run_cannot_name_code_to_run_unless_it_is_trusted(townlet, small, monk
             assert "it ran" in done.stderr
 
 
-def written(directory: Path, environment: str, strategy: str, settings: str) -> RunDirectory:
+def written(
+    directory: Path, environment: str, strategy: str, settings: dict[str, Any], **training: Any
+) -> RunDirectory:
     run = RunDirectory.create(directory / "my runs" / "run")
     known = {"id": "run", "seed": 0, "versions": {}, "num_threads": 1, "config_digest": ""}
     now = timestamp(0)
     run.write_record(RunRecord(**known, strategy=strategy, environment=environment, created=now, updated=now))
-    run.config_path.write_text(f"strategies: {{{strategy}: {{{settings}}}}}\n")
+    options = {"environment.name": environment, "training.strategy": strategy, f"strategies.{strategy}": settings}
+    options |= {f"training.{name}": value for name, value in training.items()}
+    run.config_path.write_text(dump_yaml(load_config(None, options=options).config))
     return run
 
 
 @pytest.mark.parametrize(
-    ("environment", "strategy", "settings", "more"),
+    ("environment", "strategy", "settings", "evaluate_every", "more"),
     [
-        ("gymnasium:A-v1", "ppo", "evaluate_every: 0", []),
-        ("gymnasium:A-v1", "ppo", "evaluate_every: 4", ["--stochastic"]),
-        ("gymnasium:A-v1", "bc", "evaluate_deterministic: false", ["--stochastic"]),
-        ("my-town", "anneal", "evaluate_deterministic: true", []),
-        ("my-town", "random-search", "", []),
-        ("town", "ppo", "evaluate_every: 0", ["--stochastic"]),
-        ("town", "bc", "evaluate_deterministic: true", []),
-        ("gymnasium:m:A-v1", "ppo", "", ["--env", "gymnasium:m:A-v1"]),
+        ("gymnasium:A-v1", "ppo", {}, 0, []),
+        ("gymnasium:A-v1", "ppo", {}, 4, ["--stochastic"]),
+        ("gymnasium:A-v1", "bc", {"evaluate_deterministic": False}, 0, ["--stochastic"]),
+        ("my-town", "anneal", {"evaluate_deterministic": True}, 0, []),
+        ("my-town", "random-search", {}, 0, []),
+        ("town", "ppo", {}, 0, ["--stochastic"]),
+        ("town", "bc", {"evaluate_deterministic": True}, 0, []),
+        ("gymnasium:m:A-v1", "ppo", {}, 0, ["--env", "gymnasium:m:A-v1"]),
     ],
 )
 def test_the_next_command_names_code_to_run_and_samples_where_the_run_did(
-    tmp_path, environment, strategy, settings, more
+    tmp_path, environment, strategy, settings, evaluate_every, more
 ):
-    run = written(tmp_path, environment, strategy, settings)
+    run = written(tmp_path, environment, strategy, settings, evaluate_every=evaluate_every)
     words = ["townlet", "evaluate", str(run.path), "--episodes", "100"]
     assert shlex.split(train_command._evaluation(run, "")) == words + more
 
 
 def test_a_policy_of_the_towns_recordings_samples_wherever_its_run_was_to_act(tmp_path):
-    run = written(tmp_path, "gymnasium:A-v1", "ppo", "")
+    run = written(tmp_path, "gymnasium:A-v1", "ppo", {})
     assert train_command._evaluation(run, "town").endswith("--stochastic")

@@ -120,17 +120,17 @@ def _evaluation(run: RunDirectory, trained_in: str) -> str:
     words, record = ["townlet", "evaluate", os.fspath(run.path), "--episodes", "100"], run.record()
     if runs_code(record.environment):
         words += ["--env", record.environment]
-    settings = read_document(run.config_path).values["strategies"].get(record.strategy, {})
-    if _samples(settings, trained_in or record.environment):
+    if _samples(read_document(run.config_path).values, record.strategy, trained_in or record.environment):
         words.append("--stochastic")
     return shlex.join(words)
 
 
-def _samples(settings: Mapping[str, Any], environment: str) -> bool:
+def _samples(config: Mapping[str, Any], strategy: str, environment: str) -> bool:
     """Return whether the run sampled the actions it was evaluated by, or samples are the better policy: in the town."""
+    settings = config["strategies"].get(strategy, {})
     if "evaluate_deterministic" in settings:
         return not settings["evaluate_deterministic"]
-    return environment == "town" or bool(settings.get("evaluate_every"))
+    return environment == "town" or bool(config["training"].get("evaluate_every"))
 
 
 def _trained_in(policy: Path) -> str:
