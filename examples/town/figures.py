@@ -1,6 +1,6 @@
 """Makes the figures about the town in docs/explanation/anneal.md again.
 
-    python examples/town/figures.py DIR                        about 40 minutes of one processor
+    python examples/town/figures.py DIR                        about 50 minutes of one processor
     python examples/town/figures.py DIR --only table --seeds 1 2
 
 DIR is made, or gone on with: what is in it already is not run again. Every policy samples its actions.
@@ -175,7 +175,7 @@ class HandOver:
 
 def hand_over(figures: Figures, seeds: Sequence[int]) -> Iterator[str]:
     """Return the table of what is left of a clone while PPO takes it over."""
-    yield "| | Clone | Lowest score, share of the clone's | Last score, share of the clone's |"
+    yield "| PPO | Clone | Lowest score, share of the clone's | Last score, share of the clone's |"
     yield "|---|---|---|---|"
     for title, protection in (("unprotected", {}), ("protected", figures.protection())):
         found = [_handed_over(figures, seed, title, protection) for seed in seeds]
@@ -211,7 +211,7 @@ def _handed_over(figures: Figures, seed: int, title: str, protection: Mapping[st
 def table(figures: Figures, seeds: Sequence[int]) -> Iterator[str]:
     """Return the table of script, clone, anneal and PPO alone on one suite, and when each is above the script."""
     suite, script = figures.suite, figures.script("scripted", figures.suite, "scripted")
-    titles = ("", "Seed", "Reward per agent and tick", "Beside the script, 95 %", "Faints a day", "Shifts attended")
+    titles = ("Policy", "Seed", "Reward per agent and tick", "Beside the script, 95 %", "Faints a day", "Shifts attended")
     yield f"| {' | '.join((*titles, 'Conflicts a day', 'Above the script after'))} |"
     yield "|---" * 8 + "|"
     yield _row("random", "", figures.script("random", suite, "random"), script, "")
