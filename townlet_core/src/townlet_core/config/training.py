@@ -49,8 +49,8 @@ class TrainingConfig(Settings):
         le=1_000_000_000,
         description="Updates between two evaluations of what PPO has learned, always on the same seeds, and after the "
         "last update; 0 = never. The best policy is kept, and is what the run gives: in the town by the mean reward of "
-        "an agent's tick, elsewhere by the mean return. Nothing that is learned depends on it. Anneal judges its stages "
-        "itself, and takes 0 alone. [updates]",
+        "an agent's tick, elsewhere by the mean return. Nothing that is learned depends on it. Anneal judges its "
+        "stages itself, and takes 0 alone. [updates]",
     )
     evaluate_episodes: int = Field(
         default=16,
