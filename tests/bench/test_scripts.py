@@ -107,3 +107,21 @@ def test_each_part_of_an_action_is_drawn_by_itself():
 def test_actions_that_nobody_can_take_are_refused():
     with pytest.raises(ConfigError, match="no policy acts on"):
         acting("random", spaces.MultiBinary(3))
+
+
+@pytest.mark.parametrize("name", ["random", "idle"])
+@pytest.mark.parametrize("mask", [[False, False, True, True, True], [True, True, False, False, False]])
+def test_a_part_of_which_nothing_is_allowed_is_a_fault(name, mask):
+    world = World()
+    world.action_space = spaces.MultiDiscrete([2, 3])
+    policy, mask = make_script(name, world), np.array([[mask]])
+    with pytest.raises(EnvironmentFault, match="world 0, agent 0"):
+        policy.act(OBSERVATIONS, mask, HERE, np.zeros((1, 1, 2)))
+    policy.act(OBSERVATIONS, mask, ~HERE, np.zeros((1, 1, 2)))
+
+
+def test_random_numbers_fill_bounds_that_are_as_wide_as_their_type_allows():
+    most = float(np.finfo(np.float32).max)
+    noise = randomness.uniform(randomness.key(0, "test", np.arange(2_000)[:, None, None], np.arange(2)))
+    actions = acting("random", spaces.Box(-most, most, (1,), np.float32), noise) / most
+    assert (np.abs(actions.mean()), actions.std()) == pytest.approx((0, 3**-0.5), abs=0.05)

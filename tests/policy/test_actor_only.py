@@ -5,6 +5,7 @@ import pytest
 from gymnasium import spaces
 
 from townlet_core.policy.actor_only import ActorOnly, actor_of
+from townlet_core.policy.base import PolicyStep
 from townlet_core.policy.encoder import FlattenEncoder
 from townlet_core.policy.numpy_policy import NumpyPolicy
 from townlet_core.policy.spec import PolicySpec
@@ -20,12 +21,12 @@ ACTIONS = {
 }
 
 
-def policy_for(space: spaces.Space, **fields) -> NumpyPolicy:
+def policy_for(space: spaces.Space, kind: type[NumpyPolicy] = NumpyPolicy, **fields) -> NumpyPolicy:
     spec = PolicySpec.for_spaces(SEEN, space, **{"actor_hidden": (8,), "critic_hidden": (8,)} | fields)
     encoder = FlattenEncoder()
     shape = layout(spec, encoder)
     flat = shape.flatten(initial_weights(spec, encoder, seed=3))
-    return NumpyPolicy(spec, encoder, shape.views(flat), {}, worlds_per_shard=2)
+    return kind(spec, encoder, shape.views(flat), {}, worlds_per_shard=2)
 
 
 def observations(rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -72,3 +73,15 @@ def test_what_is_no_network_stays_as_it_is() -> None:
     script = RandomPolicy(3)
     assert actor_of(script) is script
     assert isinstance(actor_of(policy_for(spaces.Discrete(3))), ActorOnly)
+
+
+class Stubborn(NumpyPolicy):
+    """Takes the last action, whatever its outputs are."""
+
+    def act(self, *given) -> PolicyStep:
+        return super().act(*given)._replace(actions=np.full((WORLDS, AGENTS), 2))
+
+
+def test_a_network_that_acts_in_a_way_of_its_own_is_asked_to() -> None:
+    policy = policy_for(spaces.Discrete(3), Stubborn)
+    assert actor_of(policy) is policy

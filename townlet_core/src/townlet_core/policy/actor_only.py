@@ -54,4 +54,4 @@ class ActorOnly:
 
 def actor_of(policy: Policy) -> Policy:
     """Return a policy that acts as `policy` does, and whose decisions may lack log-probabilities and values."""
-    return ActorOnly(policy) if isinstance(policy, NumpyPolicy) else policy
+    return ActorOnly(policy) if type(policy) is NumpyPolicy else policy  # a subclass may choose in a way of its own

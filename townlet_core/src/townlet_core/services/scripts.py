@@ -55,7 +55,7 @@ class ScriptPolicy:
         del state
         if action_mask is None:
             action_mask = np.ones((*agent_mask.shape, self._num_actions), np.bool_)
-        stuck = agent_mask & ~action_mask.any(axis=-1)
+        stuck = agent_mask & ~self.can_choose(action_mask)
         if stuck.any():
             world, agent = (int(index) for index in np.argwhere(stuck)[0])
             raise EnvironmentFault(f"world {world}, agent {agent}: the action mask allows nothing")
@@ -66,6 +66,10 @@ class ScriptPolicy:
     def values(self, observations: Observations) -> Array:
         """Return zeros, (N, A) float32: a script has no critic."""
         return np.zeros(next(iter(observations.values())).shape[:2], np.float32)
+
+    def can_choose(self, action_mask: Array) -> Array:
+        """Return whether a mask (N, A, K) allows anything, (N, A)."""
+        return np.asarray(action_mask.any(axis=-1))
 
     def choose(self, observations: Observations, action_mask: Array, noise: Array | None) -> Array:
         """Return (N, A) integers, or (N, A, parts), or (N, A, D) numbers; arguments as for `Policy.act`."""
@@ -127,6 +131,10 @@ class PartsPolicy(ScriptPolicy):
         self.noise_size = one.noise_size * len(head.counts)
         self._one, self._segments = one, head.segments
 
+    def can_choose(self, action_mask: Array) -> Array:
+        """Return whether a mask (N, A, K) allows something of each part, (N, A)."""
+        return np.asarray(np.all([action_mask[..., segment].any(axis=-1) for segment in self._segments], axis=0))
+
     def choose(self, observations: Observations, action_mask: Array, noise: Array | None) -> Array:
         """Return (N, A, parts) int64."""
         chosen = [
@@ -167,8 +175,9 @@ class RandomBoxPolicy(IdleBoxPolicy):
             return super().choose(observations, action_mask, noise)
         size = self._num_actions
         low, high = np.where(self._bounded, self._low, 0.0), np.where(self._bounded, self._high, 0.0)
-        between = low + noise[..., :size] * (high - low)
-        drawn = np.where(self._bounded, between, box_muller(noise[..., :size], noise[..., size:]))
+        share = noise[..., :size]
+        between = (1.0 - share) * low + share * high  # high - low may be more than their type can hold
+        drawn = np.where(self._bounded, between, box_muller(share, noise[..., size:]))
         return np.asarray(np.clip(drawn, self._low, self._high))
 
 
