@@ -17,6 +17,7 @@ from townlet_core.config.base import settings_from
 from townlet_core.errors import CheckpointError, ConfigError, DataError, RunInterrupted
 from townlet_core.policy.artefact import load_artefact
 from townlet_core.runs.layout import RunDirectory
+from townlet_core.services.capture import RolloutCaptureService
 from townlet_core.tracking.jsonl import TelemetryLog
 from townlet_strategies_ppo.experience import LiveExperience
 from townlet_strategies_ppo.settings import PPOSettings
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from townlet_core.context import TrainingContext
     from townlet_core.policy.artefact import PolicyArtefact
+    from townlet_core.policy.base import PolicyStep
+    from townlet_core.policy.numpy_policy import NumpyPolicy
 
 CARTPOLE = "gymnasium:CartPole-v1"
 UPDATE = 16 * 4  # agent-steps
@@ -255,3 +258,31 @@ def test_torch_has_as_many_threads_after_a_run_as_before(tmp_path) -> None:
     command = [sys.executable, "-c", THREADS, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["cpu", "3"]
+
+
+class Counting:
+    """Acts as a policy does, and counts how often it was asked."""
+
+    def __init__(self, policy: NumpyPolicy) -> None:
+        self.noise_size, self.values, self.policy, self.asked = policy.noise_size, policy.values, policy, 0
+
+    def act(self, *given: Any) -> PolicyStep:
+        self.asked += 1
+        return self.policy.act(*given)
+
+
+class CountingRollouts(RolloutCaptureService):
+    def start(self, environment, policy, **named):
+        rollout = super().start(environment, policy, **named)
+        rollout.policy = Counting(policy)
+        return rollout
+
+
+def test_a_rollout_service_that_puts_somebody_before_the_policy_is_left_to_it(tmp_path) -> None:
+    made = context(tmp_path / "run")
+    run = run_of(replace(made, services=replace(made.services, rollout=CountingRollouts())))
+    result = run.train()
+    assert isinstance(run.experience, LiveExperience)
+    assert run.experience._rollout is not None
+    assert run.experience._rollout.policy.asked == 2 * 16
+    assert result.policy_digest == PPOStrategy().run(context(tmp_path / "plain")).policy_digest

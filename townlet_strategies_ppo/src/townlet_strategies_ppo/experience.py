@@ -192,7 +192,7 @@ class LiveExperience:
         seeds = self._episode_seed(learner.state.attempt, learner.state.num_resumes, stage)
         policy = learner.policy if self._blend is None else self._blend.of(learner.policy, self._environment)
         rollout = self._service.start(self._environment, policy, seeds=seeds)
-        if rollout.recorder is None and self._blend is None:
+        if rollout.policy is learner.policy and rollout.recorder is None:  # nobody else acts, and nobody listens
             rollout.policy = self._actor = ActorOnly(learner.policy, keep=True)
         return rollout
 
