@@ -307,6 +307,12 @@ def test_a7_a_run_that_is_held_leaves_the_streak_as_it_was(tmp_path, demonstrati
     assert [event.verdict for event in service.store.history().events] == ["HOLD"]
 
 
+def test_where_nothing_is_cloned_the_gain_is_said_to_be_over_chance(tmp_path):
+    result, _ = anneal(tmp_path, [ppo(0, 1)], min_gain=1000.0, margin=1000.0, hold_repeats=0, more_episodes=1)
+    (check,) = [check for check in result.stages[0].checks if check.name == "gain"]
+    assert (check.rule, check.against) == ("at least 1000 better than random", "random")
+
+
 def test_a_policy_that_is_far_from_the_clone_fails_beyond_the_limit_and_the_critic_alone_moves_nothing(
     tmp_path, demonstrations
 ):

@@ -204,7 +204,7 @@ class Judge:
             levels += self._demonstrated(demonstrator, own, path, margin, times)
             checks += check_guardrails(chosen_guardrails(self.settings, comparison.metrics), own, levels)
             if is_last and self.settings.min_gain is not None:
-                checks.append(gain(comparison, self.settings.min_gain, command=command))
+                checks.append(gain(title, comparison, self.settings.min_gain, command=command))
         is_best = True
         rival = best or clone
         if rival is not None:

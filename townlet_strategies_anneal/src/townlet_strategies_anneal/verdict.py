@@ -43,13 +43,13 @@ def not_worse(name: str, comparison: ComparisonDTO, margin: float, *, command: s
     return _of_scores(title, rule, verdict, reason, comparison, against=name, allowed=margin, command=command)
 
 
-def gain(comparison: ComparisonDTO, least: float, *, command: str) -> AnnealCheck:
+def gain(name: str, comparison: ComparisonDTO, least: float, *, command: str) -> AnnealCheck:
     """Return whether a policy is better than another by at least so much; it never fails."""
     low, high = comparison.difference.low, comparison.difference.high
     verdict: Verdict = "PASS" if low >= least else "HOLD"
     reason = f"better by {low:+.4g} to {high:+.4g}"
-    rule = f"at least {least:g} better than the clone"
-    return _of_scores("gain", rule, verdict, reason, comparison, against="clone", allowed=least, command=command)
+    rule = f"at least {least:g} better than {'the clone' if name == 'clone' else name}"
+    return _of_scores("gain", rule, verdict, reason, comparison, against=name, allowed=least, command=command)
 
 
 def _of_scores(
