@@ -54,6 +54,7 @@ def test_without_a_clone_the_weight_holds_on_to_what_the_script_does(tmp_path):
     ("entry", "settings", "message"),
     [
         ({**CLONE, "blend": 0.5}, {}, r"schedule\[0\]\.blend: strategy 'bc' blends nothing"),
+        ({**ppo(1, 1, data_mode="replay"), "blend": 0.5}, {}, r"schedule\[1\]\.blend: with data_mode 'replay' nobody"),
         ({**ppo(1, 1), "blend": 0.5}, {}, r"strategies\.ppo\.blend_policy: .* has no script 'scripted'"),
         (ppo(1, 1, 0.5), {"blend_share": 0.5}, r"strategies\.ppo\.blend_policy: .* has no script 'scripted'"),
     ],

@@ -71,7 +71,7 @@ def check_entry(mode: Mode, entry: ScheduleEntry, number: int) -> None:
     """Check the options of an entry before anything is run.
 
     Raises:
-        ConfigError: the strategy refuses one, or cannot be told how long to run.
+        ConfigError: the strategy refuses one, cannot be told how long to run, or cannot let a script act.
     """
     path = f"strategies.anneal.schedule[{number}].options"
     settings_from(mode.model, mode.section, entry.options, path=path)
@@ -84,6 +84,11 @@ def check_entry(mode: Mode, entry: ScheduleEntry, number: int) -> None:
         raise ConfigError(
             f"strategies.anneal.schedule[{number}].blend: strategy '{mode.name}' blends nothing, since it has no "
             "settings blend_share and blend_policy: leave it out"
+        )
+    if entry.blend and mode.value(entry, "data_mode") == "replay":
+        raise ConfigError(
+            f"strategies.anneal.schedule[{number}].blend: with data_mode 'replay' nobody acts, and no script can: leave "
+            "it out, or choose another data_mode"
         )
 
 
