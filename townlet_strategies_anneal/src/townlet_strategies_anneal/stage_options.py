@@ -87,8 +87,8 @@ def check_entry(mode: Mode, entry: ScheduleEntry, number: int) -> None:
         )
     if entry.blend and mode.value(entry, "data_mode") == "replay":
         raise ConfigError(
-            f"strategies.anneal.schedule[{number}].blend: with data_mode 'replay' nobody acts, and no script can: leave "
-            "it out, or choose another data_mode"
+            f"strategies.anneal.schedule[{number}].blend: with data_mode 'replay' nobody acts, and no script can: "
+            "leave it out, or choose another data_mode"
         )
 
 
