@@ -14,6 +14,7 @@ import safetensors.numpy
 from training import Records, context_for
 
 from townlet_core.config.base import settings_from
+from townlet_core.environments import limits
 from townlet_core.errors import CheckpointError, ConfigError, DataError, RunInterrupted
 from townlet_core.policy.artefact import load_artefact
 from townlet_core.runs.layout import RunDirectory
@@ -286,3 +287,19 @@ def test_a_rollout_service_that_puts_somebody_before_the_policy_is_left_to_it(tm
     assert run.experience._rollout is not None
     assert run.experience._rollout.policy.asked == 2 * 16
     assert result.policy_digest == PPOStrategy().run(context(tmp_path / "plain")).policy_digest
+
+
+def test_what_is_kept_of_each_decision_has_to_fit_into_memory_too(monkeypatch) -> None:
+    run = run_of(context(None))
+    run._begin()
+    run._start()
+    buffer = run.experience.buffer
+    arrays = [*buffer.observations.values(), buffer.actions, buffer.agent_mask, buffer.terminations, buffer.truncations]
+    arrays += [buffer.log_probs, buffer.values, buffer.bootstrap_values, buffer.rewards]
+    kept = buffer.rewards.size * 2 * 4  # CartPole has two actions
+    needed = sum(array.nbytes for array in arrays) + kept
+    monkeypatch.setattr(limits, "available_memory", lambda: needed)
+    run._start()
+    monkeypatch.setattr(limits, "available_memory", lambda: needed - 1)
+    with pytest.raises(ConfigError, match="lower num_steps"):
+        run._start()

@@ -21,8 +21,9 @@ class ActorOnly:
     """Decides as a network does, bit for bit; the log-probabilities and values of its decisions are zeros.
 
     Attributes:
-        kept: the actor's outputs (N, A, K) of every decision, for `NumpyPolicy.estimate_steps`; whoever reads them
+        kept: the actor's outputs (N, A, K) of every decision, for `NumpyPolicy.log_probs_of_steps`; whoever reads them
             clears the list. None keeps nothing.
+        num_kept: how many float32 that is for each agent and decision.
 
     Args:
         policy: the network.
@@ -33,6 +34,7 @@ class ActorOnly:
         self.noise_size = policy.noise_size
         self.values = policy.values
         self.kept: list[Array] | None = [] if keep else None
+        self.num_kept = policy.spec.head.num_outputs if keep else 0
         self._choose = policy.choose
 
     def act(

@@ -88,11 +88,12 @@ class RolloutBuffer:
         action_space: spaces.Space[Any],
         has_action_mask: bool,
         is_blended: bool = False,
+        num_kept: int = 0,
     ) -> Self:
         """Return a buffer of zeros for the given sizes and spaces.
 
         Raises:
-            ConfigError: it does not fit into memory.
+            ConfigError: it does not fit into memory, beside `num_kept` float32 that others keep of an agent's step.
         """
         shape = (num_steps, num_worlds, num_agents)
         widths: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -100,7 +101,7 @@ class RolloutBuffer:
         }
         action = (action_space.shape or (), np.float32 if isinstance(action_space, spaces.Box) else np.int64)
         num_mask = action_count(action_space) if has_action_mask else 0
-        row_bytes = num_mask + _FIXED_BYTES + is_blended * _BLEND_BYTES
+        row_bytes = num_mask + _FIXED_BYTES + is_blended * _BLEND_BYTES + 4 * num_kept
         row_bytes += sum(math.prod(width) * np.dtype(kind).itemsize for width, kind in (*widths.values(), action))
         what = f"rollouts of {num_steps:,} steps, {num_worlds:,} worlds and {num_agents} agents"
         remedy = "lower num_steps of the strategy, or environment.num_worlds"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from townlet_core.policy.actor_only import ActorOnly
 from townlet_core.services.blend import BlendedPolicy
 from townlet_core.services.buffer import RolloutBuffer
 from townlet_core.services.capture_run import CaptureRun
@@ -59,6 +60,7 @@ class RolloutCaptureService:
             action_space=environment.action_space,
             has_action_mask=rollout.current.action_mask is not None,
             is_blended=isinstance(rollout.policy, BlendedPolicy),
+            num_kept=rollout.policy.num_kept if isinstance(rollout.policy, ActorOnly) else 0,
         )
 
     def capture(
