@@ -228,7 +228,7 @@ class _ClosedForm:
             self._head, outputs, actions[None], None if mask is None else mask[None], self._network.layers.log_std
         )
         share = np.full(values.shape, -1.0 / count, outputs.dtype)
-        slopes, log_std = terms.backward(share, np.zeros_like(share))
+        slopes, log_std = terms.backward(share)
         (gradient,) = self._network.backward(slopes, values, log_std)
         return gradient, -float(terms.log_prob.mean(dtype=np.float64))
 
