@@ -139,6 +139,11 @@ def test_a_stage_that_continues_another_goes_on_within_its_episodes(tmp_path, un
     )
 
 
+class Killed(Records):
+    def log(self, record):
+        raise RuntimeError("killed")
+
+
 def cartpole(path: Path | None, total_steps: int = 3 * 16 * 4) -> TrainingContext:
     settings = {"num_epochs": 1, "hidden": (8,), "total_steps": total_steps}
     return context_for(path, name="gymnasium:CartPole-v1", num_worlds=4, vectorization="entry_point", settings=settings)
@@ -180,6 +185,12 @@ def test_a_stage_that_cannot_go_on_within_episodes_begins_new_ones_and_that_is_n
     kept = newest_checkpoint(tmp_path / "second")["state.json"]
     assert kept["update"] > 3
     assert kept["num_resumes"] == 0
+    whole = PPOStrategy().run(replace(cartpole(tmp_path / "whole", total_steps=6 * 16 * 4), continuation=files))
+    begun = replace(cartpole(tmp_path / "begun", total_steps=6 * 16 * 4), continuation=files)
+    with pytest.raises(RuntimeError, match="killed"):
+        PPOStrategy().run(replace(begun, trackers=Killed()))
+    again = PPOStrategy().run(replace(begun, trackers=Records(), resume=True))
+    assert without_clock(again.model_dump()) == without_clock(whole.model_dump()), "nobody had acted in the stage"
     result = PPOStrategy().run(replace(second, trackers=Records(), resume=True))
     assert result.epoch > kept["update"]
     assert (result.num_resumes, result.episodes_restarted) == (1, True), "that was one"

@@ -14,7 +14,13 @@ from townlet_core.dto.ppo import BaselineFields
 from townlet_core.errors import CheckpointError, DataError, EpisodesLostError, RunWarning
 from townlet_core.policy.actor_only import ActorOnly
 from townlet_core.policy.beginning import EARLIER_STAGE
-from townlet_strategies_ppo.running_episodes import ROLLOUT_FILE, restore_rollout, rollout_files
+from townlet_strategies_ppo.running_episodes import (
+    ROLLOUT_FILE,
+    STAGE_FILE,
+    restore_rollout,
+    rollout_files,
+    stage_begun,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,6 +163,7 @@ class LiveExperience:
         self._learner: Learner | None = None
         self._rollout: Rollout | None = None
         self._actor: ActorOnly | None = None
+        self._stage = 0
 
     @property
     def cycle(self) -> int:
@@ -169,12 +176,13 @@ class LiveExperience:
 
     def start(self, learner: Learner, files: Mapping[str, bytes], *, where: str) -> None:
         """Begin to act, in the middle of the episodes that a checkpoint has, else in new ones; counters say which."""
-        stage = 0
-        if ROLLOUT_FILE not in files and learner.state.rollouts > 0:  # else nobody had acted: no episode is lost
+        stage = stage_begun(files, where=where)
+        if ROLLOUT_FILE not in files and learner.state.rollouts > 0 and stage == 0:  # else no episode is lost
             if where == EARLIER_STAGE:  # episodes that cannot be gone on with end with their stage, as it is planned
                 stage = learner.state.update
             else:
                 learner.state.num_resumes += 1
+        self._stage = stage
         rollout = self._new_rollout(learner, stage)
         if ROLLOUT_FILE in files:
             try:
@@ -191,7 +199,8 @@ class LiveExperience:
     def _new_rollout(self, learner: Learner, stage: int = 0) -> Rollout:
         seeds = self._episode_seed(learner.state.attempt, learner.state.num_resumes, stage)
         policy = learner.policy if self._blend is None else self._blend.of(learner.policy, self._environment)
-        rollout = self._service.start(self._environment, policy, seeds=seeds)
+        purpose = "act" if self._blend is None else "blend"  # who decides with more numbers shares none of them
+        rollout = self._service.start(self._environment, policy, seeds=seeds, purpose=purpose)
         if rollout.policy is learner.policy and rollout.recorder is None:  # nobody else acts, and nobody listens
             rollout.policy = self._actor = ActorOnly(learner.policy, keep=True)
         return rollout
@@ -236,9 +245,11 @@ class LiveExperience:
         """Count the rollout; the environment has gone on already."""
         assert self._learner is not None
         self._learner.state.rollouts += 1
+        self._stage = 0
 
     def files(self) -> dict[str, bytes]:
         """Return the running episodes, where the environment can tell."""
         if self._rollout is None or self._learner is None:
             return {}
-        return rollout_files(self._rollout, self._learner.rewards)
+        files = rollout_files(self._rollout, self._learner.rewards)
+        return files if files or self._stage == 0 else {STAGE_FILE: str(self._stage).encode()}

@@ -70,7 +70,7 @@ class LossSums(NamedTuple):
             self.excess / learned,
             self.divergence / learned,
             minibatch.deviation,
-            count,
+            learned,
         ]
 
 

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import safetensors.numpy
 
-from townlet_core.errors import DataError
+from townlet_core.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from townlet_core.services.rollout import Rollout
     from townlet_strategies_ppo.rewards import RewardScale
 
 ROLLOUT_FILE = "rollout.safetensors"
+STAGE_FILE = "stage-begins.txt"
+"""Of a checkpoint in which a stage has begun new episodes and nobody has acted in them: updates made before."""
 _DISCOUNTED = "rewards.discounted"
 
 
@@ -29,6 +33,22 @@ def rollout_files(rollout: Rollout, rewards: RewardScale | None) -> dict[str, by
     if rewards is not None:
         arrays[_DISCOUNTED] = rewards.discounted
     return {ROLLOUT_FILE: safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in arrays.items()})}
+
+
+def stage_begun(files: Mapping[str, bytes], *, where: str) -> int:
+    """Return the number of updates before a stage that has begun new episodes, and that nobody has acted in; else 0.
+
+    Args:
+        files: of a checkpoint.
+        where: its name.
+
+    Raises:
+        CheckpointError: it is no number.
+    """
+    try:
+        return int(files.get(STAGE_FILE, b"0"))
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {STAGE_FILE} holds no number") from error
 
 
 def restore_rollout(rollout: Rollout, rewards: RewardScale | None, data: bytes) -> None:

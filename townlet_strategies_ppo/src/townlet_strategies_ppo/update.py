@@ -89,7 +89,7 @@ class UpdateMetrics:
     demonstration_loss: float | None = None
 
     def mean(self, name: str, first: int = 0) -> float:
-        """Return the mean of a column from minibatch `first` on, weighted by the minibatches' sizes."""
+        """Return the mean of a column from minibatch `first` on, weighted by the rows that the actor learned from."""
         sizes = self.columns["count"][first:]
         return float((self.columns[name][first:] * sizes).sum() / sizes.sum())
 
