@@ -156,8 +156,9 @@ class _ShardProducts:
             inputs, outputs, weight = rows_of[layer.inputs], rows_of[layer.outputs], array(layer.inputs, layer.outputs)
             self._forward.append((inputs, weight, out_of[layer.outputs]))
             self._backward.append((inputs.T, outputs, array(layer.inputs, layer.outputs)))
-            if layer.has_learner_below:
-                self._backward.append((outputs, weight.T, out_of[layer.inputs]))
+            if layer.has_learner_below:  # one column is slow, so that learning makes two of it, and so does this
+                upper, lower = (outputs, weight.T) if layer.outputs > 1 else (array(rows, 2), array(2, layer.inputs))
+                self._backward.append((upper, lower, out_of[layer.inputs]))
 
     def act(self) -> None:
         for left, right, out in self._forward:
