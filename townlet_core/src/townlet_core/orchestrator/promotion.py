@@ -41,11 +41,13 @@ def champion_comparison(
         on_progress: called with (policy, episodes done, episodes in all).
 
     Raises:
-        UsageError: `report` is of another policy, or does not compare it with the champion.
+        UsageError: the releases are of another environment; or `report` is of another policy, or does not compare it
+            with the champion.
         TownletError: as `evaluate_policies` raises.
     """
     encoders = PluginResolver(registry, trust_code=False).encoder
     subject, settings = PromotionSubject.read(source, encoders=encoders), service.settings
+    service.require_environment(subject, service.store.history())
     champion_path = service.champion_path()
     champion = None if champion_path is None else PromotionSubject.read(champion_path, encoders=encoders)
 

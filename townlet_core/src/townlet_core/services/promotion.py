@@ -17,6 +17,7 @@ from townlet_core.config.promotion import PromotionConfig
 from townlet_core.dto.promotion import PromotionOutcome
 from townlet_core.errors import RunLockedError, UsageError
 from townlet_core.policy.encoder import EncoderResolver, built_in_encoder
+from townlet_core.releases.environment import require_environment
 from townlet_core.releases.state import unfit
 from townlet_core.releases.status import status_of
 from townlet_core.releases.store import ReleaseStore
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from townlet_core.config.root import SimulationConfig
     from townlet_core.dto.comparison import Verdict
     from townlet_core.dto.promotion import PromotionEvidence, PromotionStatus
+    from townlet_core.releases.log import History
     from townlet_core.releases.state import ReleaseState
     from townlet_core.runs.status import Clock
 
@@ -35,7 +37,7 @@ _PATIENCE = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionService:
-    """Records verdicts and moves the champion; holds no state, all of which is in the store.
+    """Records verdicts and moves the champion; all state is in the store.
 
     Attributes:
         settings: what a promotion takes.
@@ -53,9 +55,8 @@ class PromotionService:
     def from_config(cls, config: SimulationConfig) -> Self:
         """Return the service that the sections `promotion` and `training` describe."""
         settings = config.promotion
-        return cls(
-            settings=settings, releases_dir=settings.releases_dir or config.training.runs_dir.parent / "releases"
-        )
+        beside_runs = config.training.runs_dir.parent / "releases"
+        return cls(settings=settings, releases_dir=settings.releases_dir or beside_runs)
 
     @property
     def store(self) -> ReleaseStore:
@@ -84,8 +85,7 @@ class PromotionService:
     ) -> PromotionOutcome:
         """Record a verdict on a policy: PASS makes the streak longer, FAIL ends it.
 
-        The same verdict on the same policy of the same run and evidence is recorded once, whatever is killed and
-        resumed, and a policy counts once in a streak.
+        The same verdict on the same policy of the same run and evidence is recorded once; a policy counts once.
 
         Args:
             source: directory of a run or of an artefact. The policy is kept as a bundle if it passed.
@@ -99,7 +99,7 @@ class PromotionService:
         Raises:
             MissingInputError: there is no policy.
             DataError: the policy or the store is damaged.
-            UsageError: the evidence is about another policy, or says otherwise.
+            UsageError: the evidence is of another policy or verdict, or the releases of another environment.
             RunLockedError: the store stayed locked.
             StorageError: the system refused.
         """
@@ -123,6 +123,7 @@ class PromotionService:
             known = writer.history.known_verdict(subject.run, subject.digest, verdict, document)
             if known is not None:
                 return PromotionOutcome(done=True, event=known, reasons=("it was recorded before, and counts once",))
+            self.require_environment(subject, writer.history)
             bundle = writer.keep_bundle(subject.files) if verdict == "PASS" else {}
             required, is_pass = self.settings.required_passes, verdict == "PASS"
             is_ready = is_pass and writer.history.state.streak + 1 >= required
@@ -162,6 +163,7 @@ class PromotionService:
             encoders: finds the networks of plugins.
 
         Raises:
+            UsageError: the releases are of another environment.
             RaceLostError: another process changed the releases in between.
             RunLockedError: another process is changing them.
             DataError: the policy, its bundle or the store is damaged.
@@ -170,6 +172,7 @@ class PromotionService:
         """
         store, subject = self.store, PromotionSubject.read(source, encoders=encoders)
         history = store.history(expected_head=expected_head)
+        self.require_environment(subject, history)
         reasons = self._obstacles(history.state, subject.digest)
         reasons += self._doubts(history.state, subject.digest, evidence)
         if reasons:
@@ -190,9 +193,14 @@ class PromotionService:
         return PromotionOutcome(done=True, event=event)
 
     def obstacles(self, source: Path, *, encoders: EncoderResolver = built_in_encoder) -> tuple[str, ...]:
-        """Return why a policy cannot be promoted now, whatever a comparison with the champion may show."""
-        subject = PromotionSubject.read(source, encoders=encoders)
-        return tuple(self._obstacles(self.store.history().state, subject.digest))
+        """Return why a policy cannot be promoted now, whatever a comparison may show; raises as `promote` does."""
+        subject, history = PromotionSubject.read(source, encoders=encoders), self.store.history()
+        self.require_environment(subject, history)
+        return tuple(self._obstacles(history.state, subject.digest))
+
+    def require_environment(self, subject: PromotionSubject, history: History) -> None:
+        """Check that a policy is of the releases' environment; raises `UsageError`."""
+        require_environment(self.store, history, policy=subject.digest, environment=subject.environment)
 
     def _obstacles(self, state: ReleaseState, digest: str) -> list[str]:
         if digest == state.champion:
@@ -236,8 +244,7 @@ class PromotionService:
             StorageError: the system refused.
         """
         store = self.store
-        history = store.history(expected_head=expected_head)
-        state = history.state
+        state = (history := store.history(expected_head=expected_head)).state
         target = state.rollback_target if to is None else store.find(to)
         if state.champion is None:
             return PromotionOutcome(done=False, reasons=("there is no champion",))
@@ -269,13 +276,14 @@ class PromotionService:
         """Make a policy the champion by hand, whatever speaks against it; the log says so, and why.
 
         Raises:
-            UsageError: there is no reason.
+            UsageError: there is no reason, or the releases are of another environment.
             RaceLostError, RunLockedError, DataError, MissingInputError, StorageError: as in `promote`.
         """
         if not reason.strip():
             raise UsageError("a champion that is set by hand needs a reason")
         store, subject = self.store, PromotionSubject.read(source, encoders=encoders)
         history = store.history()
+        self.require_environment(subject, history)
         if subject.digest == history.state.champion:
             return PromotionOutcome(done=False, reasons=(f"{subject.digest[:12]} is the champion already",))
         with store.writing(expected_head=history.head) as writer:
