@@ -60,7 +60,9 @@ def test_a_killed_run_is_evaluated_and_begun_from_and_is_not_promoted(killed, tm
     assert "killed has not finished" in capfd.readouterr().err
     assert main(["train", *sets, "--from", run, "--run-dir", str(tmp_path / "next")]) == 0
     assert main(["promote", run, "--releases", str(tmp_path / "releases")]) == 66
-    assert f"townlet train --resume --run-dir '{run}'" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "killed has not finished: a release is kept with the result of its run" in said
+    assert f"townlet train --resume --run-dir '{run}'" in said
 
 
 def test_a_run_without_a_checkpoint_and_one_that_lost_its_policy_say_so(killed, finished, tmp_path):
@@ -80,3 +82,35 @@ def test_a_run_of_stages_names_the_newest_that_has_a_policy(killed, finished):
         shutil.copytree(finished / "policy", killed.stage(number, "bc").policy_dir)
     with pytest.raises(MissingInputError, match=r"newest policy of its stages is that of .*/stages/002-bc\)"):
         policy_path(killed.path)
+
+
+@pytest.fixture
+def killed_stage(killed, tmp_path):
+    """A run of stages that was killed in its second one, of which the checkpoints of `killed` are."""
+    run = RunDirectory(tmp_path / "staged")
+    stage = run.stage(2, "ppo")
+    shutil.copytree(killed.checkpoints_dir, stage.checkpoints_dir)
+    run.write_record(killed.record().revised(clock=lambda: 0, id="staged", strategy="anneal"))
+    return stage
+
+
+@pytest.mark.filterwarnings("always::townlet_core.errors.TownletWarning")
+def test_a_stage_that_was_killed_is_taken_like_a_killed_run(finished, killed_stage, tmp_path, capfd):
+    with pytest.warns(TownletWarning, match="002-ppo has not finished: .* after 512 agent-steps; .*/staged$"):
+        artefact = load_policy(policy_path(killed_stage.path))
+    assert artefact.weights.keys() == load_artefact(finished / "policy").weights.keys()
+    assert (artefact.document.provenance.strategy, artefact.document.provenance.environment) == (
+        "ppo",
+        "gymnasium:CartPole-v1",
+    )
+    assert main(["evaluate", str(killed_stage.path), "--episodes", "2"]) == 0
+    assert main(["promote", str(killed_stage.path), "--releases", str(tmp_path / "releases")]) == 66
+    assert f"a checkpoint has none. Let it finish first: townlet train --resume --run-dir {tmp_path}/staged" in (
+        capfd.readouterr().err
+    )
+
+
+def test_a_stage_without_a_checkpoint_says_what_goes_on_with_its_run(killed_stage, tmp_path):
+    shutil.rmtree(killed_stage.checkpoints_dir)
+    with pytest.raises(MissingInputError, match=rf"002-ppo has no policy yet; .* --resume --run-dir {tmp_path}/staged"):
+        policy_path(killed_stage.path)

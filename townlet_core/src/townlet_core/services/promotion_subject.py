@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from townlet_core.checkpoint.manifest import read_directory, read_file
-from townlet_core.errors import ArtefactError, DataError
-from townlet_core.policy.artefact import MAX_BYTES, POLICY_DIR, artefact_path, load_artefact
+from townlet_core.errors import ArtefactError, DataError, MissingInputError
+from townlet_core.policy.artefact import MAX_BYTES, POLICY_DIR, load_artefact
+from townlet_core.policy.unfinished import policy_path, resume_command
 from townlet_core.releases.bundle import ORIGIN_FILES, policy_digest
 from townlet_core.runs.layout import RECORD_NAME
 from townlet_core.runs.status import read_record
@@ -49,11 +50,16 @@ class PromotionSubject:
         """Return the policy of a run, or the one that lies at `source`.
 
         Raises:
-            MissingInputError: there is none.
+            MissingInputError: there is none, or none yet: a release is what a run has come to, with its result.
             ArtefactError: it is damaged, or no policy.
             DataError: a file of the run is too large, or no file.
         """
-        path = artefact_path(source)
+        path = policy_path(source)
+        if not path.exists():
+            raise MissingInputError(
+                f"{source} has not finished: a release is kept with the result of its run, and a checkpoint has none. "
+                f"Let it finish first: {resume_command(source)}"
+            )
         artefact = load_artefact(path, encoders=encoders)  # is a policy, and has finite weights
         files = read_directory(path, max_bytes=MAX_BYTES, error=ArtefactError)
         digest = policy_digest(files, where=path)
