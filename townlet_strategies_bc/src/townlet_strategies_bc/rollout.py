@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +11,10 @@ from townlet_core.dto.bc import RolloutFields
 from townlet_core.errors import TownletError
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.replay.dataset import ENDINGS
+from townlet_core.services.dataset_fit import fitting_options
 from townlet_core.services.evaluation import episode_seeds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from townlet_core.arrays import Array
     from townlet_core.config.environment import EnvironmentConfig
     from townlet_core.context import TrainingContext
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
     from townlet_core.replay.dataset import Dataset
 
 MOST_WORLDS = 64
-_NOT_SHOWN = ("num_worlds", "worlds_per_shard", "vectorization", "num_workers", "step_timeout_sec")
-"""Fields of an environment's configuration that change nothing of what is seen and done."""
 
 
 def score(
@@ -77,37 +72,13 @@ def score(
 
 def _other_spaces(config: EnvironmentConfig, dataset: Dataset) -> str:
     """Return why the environment is not the recorded one, with what to set where that is known."""
-    name, sources = config.name, dataset.manifest.sources
-    recorded = {source.environment for source in sources} - {""}
-    if len(recorded) != 1:
-        return f"environment '{name}' has other spaces than the dataset"
-    (environment,) = recorded
-    if environment != name:
-        return f"'{name}' has other spaces than the dataset; try --env {shlex.quote(environment)}"
-    text = f"environment '{name}' is configured differently from when it was recorded, and has other spaces"
-    settings = _recorded_settings(config, [source.environment_config for source in sources if source.environment])
-    return f"{text}; try {' '.join(f'--set {setting}' for setting in settings)}" if settings else text
-
-
-def _recorded_settings(config: EnvironmentConfig, recorded: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return `key=value`, ready for a shell, for what all of `recorded` have and `config` has not."""
-    own = dict(_leaves(config.model_dump(mode="json", exclude=set(_NOT_SHOWN)), "environment"))
-    there = [dict(_leaves(section, "environment")) for section in recorded]
-    settings = []
-    for key, value in own.items():
-        values = [section.get(key, value) for section in there]
-        if values and values[0] != value and all(other == values[0] for other in values):
-            is_plain = isinstance(values[0], str) and values[0].isprintable()
-            settings.append(shlex.quote(f"{key}={values[0] if is_plain else json.dumps(values[0])}"))
-    return settings
-
-
-def _leaves(section: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{path}.{key}")
-        else:
-            yield f"{path}.{key}", value
+    sources = dataset.manifest.sources
+    options = fitting_options(config, sources)
+    if {source.environment for source in sources} - {""} == {config.name}:
+        text = f"environment '{config.name}' is configured differently from when it was recorded, and has other spaces"
+    else:
+        text = f"{'' if options else 'environment '}'{config.name}' has other spaces than the dataset"
+    return f"{text}; try {options}" if options else text
 
 
 def demonstrator_score(dataset: Dataset) -> RolloutFields:

@@ -15,8 +15,8 @@ from townlet_core.dto.ppo import BaselineFields
 from townlet_core.errors import DatasetError
 from townlet_core.policy.heads import ActionHead
 from townlet_core.replay.batches import BatchReader
+from townlet_core.services.dataset_fit import space_differences
 from townlet_core.services.run_dataset import action_places, require_columns, require_legal
-from townlet_core.spaces import describe_space, space_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -145,22 +145,7 @@ def require_equal_spaces(dataset: Dataset, environment: VectorEnvironment) -> No
     Raises:
         DatasetError: it is not; the text lists what differs.
     """
-    manifest, lines = dataset.manifest, []
-    recorded, shown = manifest.observation_spaces, environment.observation_spaces
-    for name in sorted(recorded.keys() | shown.keys()):
-        there, here = (describe_space(leaves[name]) if name in leaves else "nothing" for leaves in (recorded, shown))
-        if name not in recorded or name not in shown or space_to_json(recorded[name]) != space_to_json(shown[name]):
-            lines.append(f"{name}: {there} was recorded, and the environment shows {here}")
-    if space_to_json(manifest.action_space) != space_to_json(environment.action_space):
-        there, here = describe_space(manifest.action_space), describe_space(environment.action_space)
-        lines.append(f"actions: {there} was recorded, and the environment takes {here}")
-    elif manifest.action_names and environment.action_names and manifest.action_names != environment.action_names:
-        lines.append("actions: they have other names, so they mean something else")
-    lines += [
-        f"{name}: its entries have other names, so they mean something else"
-        for name in sorted(manifest.feature_names.keys() & environment.feature_names.keys())
-        if tuple(manifest.feature_names[name]) != tuple(environment.feature_names[name])
-    ]
+    lines = space_differences(dataset.manifest, environment)
     if lines:
         text = "".join(f"\n  {line}" for line in lines)
         raise DatasetError(

@@ -75,7 +75,7 @@ def chosen_spec(
     spec.require_fit(wanted, subject="the policy to start from", environment=shown_by)
     if initial is not None and initial.spec != spec:
         raise ConfigError(f"the policy to start from and {EARLIER_STAGE} have different networks")
-    _require_settings(spec, settings)
+    require_network(spec, settings)
     return spec
 
 
@@ -91,7 +91,7 @@ def _spec_of_checkpoint(files: Mapping[str, bytes], *, where: str) -> PolicySpec
         raise CheckpointError(f"{where} has no readable {SPEC_FILE}: {error}") from error
 
 
-def _require_settings(spec: PolicySpec, settings: NetworkSettings) -> None:
+def require_network(spec: PolicySpec, settings: NetworkSettings) -> None:
     """Check that `settings` ask for no other network than the one that a policy brings; defaults ask for nothing.
 
     Raises:
