@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from townlet_core.dto.anneal import AnnealStageResultDTO, AnnealSummaryDTO, flatten_stage_record
+from townlet_core.dto.evaluation import Estimate
 from townlet_core.runs.layout import RunDirectory
 from townlet_core.runs.status import RunRecord, timestamp
 
@@ -118,3 +120,67 @@ def test_text_from_a_run_cannot_steer_the_terminal(tmp_path, runs_dir):
     (runs_dir / "evil\x1b[2J" / "run.json").write_text("{}")
     for arguments in (("show", run.id), ()):
         assert "\x1b" not in townlet(tmp_path, *arguments).stdout
+
+
+def _annealed(run, *, verdict):
+    """Make a run one of two stages, the first of which is its best."""
+    stages = []
+    for number, mode in ((1, "bc"), (2, "ppo")):
+        stages.append(
+            AnnealStageResultDTO(
+                number=number,
+                entry=0,
+                cycle=number,
+                mode=mode,
+                epochs=1,
+                bc_weight=0.5,
+                attempt=0,
+                repeat=0,
+                path=f"stages/{number:03d}-{mode}",
+                score=Estimate(
+                    mean=-0.0274 * number, iqm=-0.027, low=-0.03, high=-0.02, confidence=0.95, num_episodes=16
+                ),
+                is_best=number == 1,
+                verdict="PASS" if number == 1 else verdict,
+                reason="faint_events: worse\x1b[2J" if number == 2 else "it is fine",
+                duration_sec=1.0,
+            )
+        )
+    result = AnnealSummaryDTO(
+        strategy="anneal",
+        duration_sec=1.0,
+        status=verdict,
+        reason="stage 2: faint_events: worse",
+        stages=stages,
+        baselines=(),
+        best_stage=1,
+        score_name="reward_mean",
+        agent_steps=10,
+    )
+    run.result_path.write_text(result.model_dump_json())
+    lines = [flatten_stage_record(stage, total=2, agent_steps=10) for stage in stages]
+    run.telemetry_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run.write_record(run.record().revised(clock=lambda: 0.0, strategy="anneal", status="finished"))
+
+
+def test_an_anneal_run_is_shown_with_its_stages_and_its_verdict(tmp_path, runs_dir):
+    run = RunDirectory(runs_dir / "20261123-062748-ppo-ab12")
+    _annealed(run, verdict="HOLD")
+    shown = townlet(tmp_path, "show", run.id).stdout
+    facts, stages, verdict = shown.split("\n\n")
+    assert "best_score       -0.0274\n" in facts
+    assert [line.split()[:2] for line in stages.splitlines()[:3]] == [["STAGE", "CYCLE"], ["1", "bc"], ["2", "ppo"]]
+    assert verdict == "verdict  HOLD: stage 2: faint_events: worse\n"
+    assert "\x1b" not in shown
+    found = json.loads(townlet(tmp_path, "show", run.id, "--json").stdout)
+    assert [stage["verdict"] for stage in found["result"]["stages"]] == ["PASS", "HOLD"]
+    row = townlet(tmp_path).stdout.splitlines()[-1]
+    assert row.split()[-1] == "-0.0274", "the score of its best stage"
+
+
+def test_a_result_that_cannot_be_read_does_not_keep_a_run_from_being_shown(tmp_path, runs_dir):
+    run = RunDirectory(runs_dir / "20261123-062748-ppo-ab12")
+    _annealed(run, verdict="PASS")
+    run.result_path.write_text("{")
+    done = townlet(tmp_path, "show", run.id)
+    assert (done.returncode, "STAGE" in done.stdout) == (0, False)

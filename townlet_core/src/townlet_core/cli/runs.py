@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 
 from townlet_core.cli.tables import clipped, printable, short_count, short_number
 from townlet_core.cli.tables import table as aligned
+from townlet_core.errors import DataError, TownletError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 _HEADER = ("RUN", "STATUS", "STRATEGY", "ENVIRONMENT", "STEPS", "RETURN")
 _ENVIRONMENT = _HEADER.index("ENVIRONMENT")
+_MOST_BYTES = 64 << 20
 _WIDTH, _LEAST = 80, 11
 """Letters of a line, where no name of a run is very long; and of an environment, whose end tells most."""
 
@@ -47,7 +50,10 @@ def command(ctx: click.Context, runs_dir: Path, as_json: bool) -> None:
 @command.command("list")
 @_options
 def list_command(runs_dir: Path, as_json: bool) -> None:
-    """List runs, newest first; the same as 'townlet runs' alone."""
+    """List runs, newest first; the same as 'townlet runs' alone.
+
+    RETURN is the mean return of the last episodes; of an anneal run, the score of its best stage.
+    """
     _list(runs_dir, as_json=as_json)
 
 
@@ -55,16 +61,37 @@ def list_command(runs_dir: Path, as_json: bool) -> None:
 @click.argument("run")
 @_options
 def show_command(run: str, runs_dir: Path, as_json: bool) -> None:
-    """Show one run. RUN is an id or a path."""
+    """Show one run; of an anneal run that has ended, its stages and verdict too. RUN is an id or a path."""
     from townlet_core.runs.listing import find_run
 
-    summary = to_json(find_run(run, runs_dir=runs_dir))
+    found = find_run(run, runs_dir=runs_dir)
+    summary, result = to_json(found), _staged_result(found)
     if as_json:
-        click.echo(json.dumps(summary, indent=2))
+        click.echo(json.dumps(summary if result is None else summary | {"result": result}, indent=2))
         return
     width = max(map(len, summary))
     for name, value in summary.items():
         click.echo(f"{name.ljust(width)}  {_shown(value)}".rstrip())
+    if result is not None:
+        from townlet_core.cli.anneal_table import stage_lines
+
+        verdict = textwrap.wrap(f"verdict  {result['status']}: {result['reason']}", _WIDTH, subsequent_indent=" " * 9)
+        click.echo("\n".join(["", *map(printable, [*stage_lines(result), "", *verdict])]))
+
+
+def _staged_result(run: RunSummary) -> dict[str, Any] | None:
+    """Return the result of a run of stages as JSON; None if it is another run, or has none that can be read."""
+    from pydantic import ValidationError
+
+    from townlet_core.checkpoint.manifest import read_file
+    from townlet_core.dto.anneal import AnnealSummaryDTO
+    from townlet_core.runs.layout import RESULT_NAME
+
+    try:
+        text = read_file(run.path / RESULT_NAME, _MOST_BYTES, DataError)
+        return AnnealSummaryDTO.model_validate_json(text).model_dump(mode="json")
+    except (TownletError, ValidationError):
+        return None
 
 
 def _list(runs_dir: Path, *, as_json: bool) -> None:
@@ -113,8 +140,9 @@ def _row(run: RunSummary) -> list[str]:
     record = run.record
     if record is None:
         return [printable(run.path.name), run.status, "-", "-", "-", "-"]
-    steps, last_return = short_count(record.agent_steps), short_number(run.last_return)
-    return [run.path.name, run.status, record.strategy, printable(record.environment), steps, last_return]
+    shown = run.last_return if run.last_return is not None else run.best_score
+    steps = short_count(record.agent_steps)
+    return [run.path.name, run.status, record.strategy, printable(record.environment), steps, short_number(shown)]
 
 
 def _shown(value: object) -> str:

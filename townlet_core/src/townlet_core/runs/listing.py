@@ -37,7 +37,7 @@ class RunSummary:
         reason: what is wrong with a damaged one.
         checkpoints: steps of its checkpoints, ascending.
         last_return: mean return of the episodes in the last line of its telemetry that has one, if near the end.
-        best_update: update after which the best policy so far was evaluated; None where nothing was.
+        best_update: update after which the best policy so far was evaluated; None where nothing was, or in stages.
         best_score: how well it did.
     """
 
@@ -81,7 +81,7 @@ def summarise(path: Path) -> RunSummary:
         checkpoints=steps,
         last_return=last_return,
         best_update=_count(tail, "best_update"),
-        best_score=_latest(tail, "best_score"),
+        best_score=_best_score(tail),
     )
 
 
@@ -174,6 +174,12 @@ def _telemetry_tail(path: Path) -> list[dict[str, Any]]:
 def _count(records: list[dict[str, Any]], name: str) -> int | None:
     count = _latest(records, name)
     return None if count is None or not 0 <= count < _MOST else int(count)
+
+
+def _best_score(records: list[dict[str, Any]]) -> float | None:
+    """Return how well the best policy did: of an update, or of a stage, whose line has the score of its own policy."""
+    score = _latest(records, "best_score")
+    return score if score is not None else _latest([stage for stage in records if stage.get("is_best")], "score_mean")
 
 
 def _latest(records: list[dict[str, Any]], name: str) -> float | None:
