@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from townlet_core.checkpoint.atomic import write_file
+from townlet_core.checkpoint.filesystem import storage_error
 from townlet_core.checkpoint.store import CheckpointStore
 from townlet_core.errors import ExitCode, StorageError
 from townlet_core.tracking.jsonl import TelemetryLog
@@ -141,9 +142,17 @@ def test_a_run_directory_that_is_deleted_stays_deleted(tmp_path):
         lambda: CheckpointStore(run / "checkpoints").save(3, {}),
         lambda: TelemetryLog(run / "telemetry.jsonl"),
     ):
-        with pytest.raises(StorageError, match=r"ENOENT.*is gone, and is not made again"):
+        with pytest.raises(StorageError, match=r"ENOENT.*does not exist, and is not made here"):
             attempt()
     assert not run.exists()
+
+
+def test_a_file_that_is_missing_in_a_directory_that_is_there_is_not_blamed_on_the_directory(tmp_path):
+    said = [
+        str(storage_error("read", path, FileNotFoundError(errno.ENOENT, "No such file")))
+        for path in (tmp_path / "file", tmp_path / "none" / "file", "file")
+    ]
+    assert ["directory" in text for text in said] == [False, True, False]
 
 
 def test_a_checkpoints_directory_that_is_deleted_while_the_run_goes_on_stays_deleted(tmp_path):

@@ -6,13 +6,13 @@ import errno
 import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from townlet_core.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # A flag that a system lacks is 0 there. Windows, which has no O_CLOEXEC, opens in text mode unless told otherwise.
 CLOSE_ON_EXEC = getattr(os, "O_CLOEXEC", 0)
@@ -26,7 +26,7 @@ _HINTS = {
     errno.EROFS: "the file system is read-only: choose another directory",
     errno.EACCES: "check the owner and the permissions of the directory",
     errno.EPERM: "check the owner and the permissions of the directory",
-    errno.ENOENT: "its directory is gone, and is not made again",
+    errno.ENOENT: "its directory does not exist, and is not made here",
     errno.ELOOP: "symbolic links are not followed here",
 }
 
@@ -34,7 +34,8 @@ _HINTS = {
 def storage_error(action: str, path: Path | str, error: OSError) -> StorageError:
     """Return the error for users that names `action`, `path`, the cause and what helps."""
     code = f" [{errno.errorcode.get(error.errno, error.errno)}]" if error.errno else ""
-    hint = _HINTS.get(error.errno or 0)
+    is_itself_missing = error.errno == errno.ENOENT and Path(path).parent.is_dir()
+    hint = None if is_itself_missing else _HINTS.get(error.errno or 0)
     return StorageError(f"cannot {action} {path}: {error.strerror or error}{code}" + (f" ({hint})" if hint else ""))
 
 

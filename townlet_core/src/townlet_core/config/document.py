@@ -31,7 +31,7 @@ class Document:
 
     Attributes:
         values: its sections and values; not checked to be a mapping by `parse_yaml`.
-        lines: line of each key by dotted path, counted from 1; empty for JSON.
+        lines: line of each key by dotted path, and of each section in a list, counted from 1; empty for JSON.
     """
 
     values: Any
@@ -168,6 +168,9 @@ def _expanded(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tupl
 
 def _value(node: yaml.Node, path: str, lines: dict[str, int]) -> Any:
     if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            if isinstance(item, yaml.MappingNode):
+                lines[f"{path}[{index}]"] = item.start_mark.line + 1
         return [_value(item, f"{path}[{index}]", lines) for index, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         values: dict[str, Any] = {}

@@ -192,7 +192,7 @@ def _assign(values: dict[str, Any], origins: dict[str, str], key: str, value: An
         place[section] = dict(below) if isinstance(below, dict) else {}
         place = place[section]
     place[name] = value
-    for old in [path for path in origins if path == key or path.startswith(f"{key}.")]:
+    for old in [path for path in origins if path == key or path.startswith((f"{key}.", f"{key}["))]:
         del origins[old]
     origins[key] = origin
     if isinstance(value, dict):

@@ -116,7 +116,8 @@ def _problem(detail: Mapping[str, Any], model: type[BaseModel], prefix: str) -> 
     if kind == "extra_forbidden":
         if "." in name:
             return Problem(path, "there is no such key; sections are nested in a file, dots are for --set")
-        return Problem(path, "there is no such key", unknown=True, hint=suggest(path, all_paths(model, prefix)))
+        hint = _suggest_in_entry(path, owner) if _is_in_entry(path) else suggest(path, all_paths(model, prefix))
+        return Problem(path, "there is no such key", unknown=True, hint=hint)
     if kind == "missing":
         return Problem(path, f"is missing; must be {_allowed(owner, name)}")
     if kind == "refused":
@@ -172,8 +173,21 @@ def all_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _located(problem: Problem, origins: Mapping[str, str], known: tuple[str, ...]) -> Problem:
-    hint = suggest(problem.path, known) if problem.unknown and known else problem.hint
+    is_found_elsewhere = problem.unknown and known and not _is_in_entry(problem.path)
+    hint = suggest(problem.path, known) if is_found_elsewhere else problem.hint
     return replace(problem, hint=hint, origin=problem.origin or origin_of(problem.path, origins))
+
+
+def _is_in_entry(path: str) -> bool:
+    """Return whether a key is one of an entry of a list, whose keys are no paths that can be set."""
+    return "[" in path.rpartition(".")[0]
+
+
+def _suggest_in_entry(path: str, entry: type[BaseModel]) -> str:
+    """Return the key of the same entry that an unknown one most likely stands for, or else all that there are."""
+    section, _, name = path.rpartition(".")
+    close = _closest(name, {field: f"{section}.{field}" for field in entry.model_fields})
+    return f"; did you mean '{close[0]}'?" if close else f"; an entry has {', '.join(entry.model_fields)}"
 
 
 def _closest(name: str, candidates: Mapping[str, str]) -> list[str]:

@@ -18,12 +18,12 @@ class Fate:
     Attributes:
         targets: today's values by dotted path; empty where the key is left out.
         reason: why it is left out, or what is different now; "" where it means what it meant.
-        unknown: keys within the value that nobody knows, such as ``[0].cycel``.
+        unknown: keys within the value that nobody knows, such as ``[0].cycel``, with what is said of them.
     """
 
     targets: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
-    unknown: tuple[str, ...] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
 
 Rule = Callable[[Any, Mapping[str, Any]], Fate]

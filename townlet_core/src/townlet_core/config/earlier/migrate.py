@@ -10,7 +10,7 @@ from townlet_core.config.earlier.fate import Fate, at
 from townlet_core.config.earlier.town_rules import TOWN_RULES
 from townlet_core.config.earlier.training_rules import SOURCES, TRAINING_RULES
 from townlet_core.config.load import checked
-from townlet_core.config.problems import ConfigProblems, Problem, suggest
+from townlet_core.config.problems import ConfigProblems, Problem, origin_of, suggest
 from townlet_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 RULES = {**TRAINING_RULES, **TOWN_RULES}
 _SECTIONS = {key[:end] for key in RULES for end, letter in enumerate(key) if letter == "."}
 _ORDER = ("environment", "training", "promotion", "strategies")
+
+_SCHEDULES = ("training.anneal_schedule", "training.social_reward_schedule")
+"""Keys that are never left out for a value in them: a run by the default instead is not what anybody asked for."""
 
 _MOST_HINTS = 50
 """Unknown keys for which a similar one is looked for."""
@@ -70,7 +73,8 @@ def migrate(document: Document, strategies: Mapping[str, type[Settings]], *, sou
         source: what errors call the document.
 
     Raises:
-        ConfigError: it is not such a configuration, or names a `training.source` or a schedule that none could have.
+        ConfigError: it is not such a configuration, or names a `training.source` or a schedule that none could have;
+            of schedules, all that is wrong.
     """
     old = _merged(document.values)
     _require_earlier(old, source)
@@ -81,7 +85,8 @@ def migrate(document: Document, strategies: Mapping[str, type[Settings]], *, sou
             outcomes += _outcomes(key, value, old, line)
         except ConfigError as error:
             raise ConfigError(f"{source}{f':{line}' if line else ''}: {error}") from error
-    outcomes, values = _accepted(_hinted(outcomes), strategies)
+    places = {"training": source} | {key: f"{source}:{line}" for key, line in document.lines.items()}
+    outcomes, values = _accepted(_hinted(outcomes), strategies, places)
     if not values:
         raise ConfigError(
             f"{source}: nothing in it can be used: it has {', '.join(old) or 'no keys'}, and an earlier configuration "
@@ -140,8 +145,8 @@ def _outcomes(key: str, value: Any, old: Mapping[str, Any], line: int | None) ->
         fate: Fate = RULES[key](value, old)
         became: Became = "left out" if not fate.targets else "changed" if fate.reason else "taken"
         yield Outcome(key=key, line=line, became=became, now=fate.targets, reason=fate.reason)
-        for inner in fate.unknown:
-            yield Outcome(key=f"{key}{inner}", line=line, became="unknown", reason="entries have no such key")
+        for inner, said in fate.unknown.items():
+            yield Outcome(key=f"{key}{inner}", line=line, became="unknown", reason=said)
 
 
 def _hinted(outcomes: list[Outcome]) -> list[Outcome]:
@@ -153,19 +158,42 @@ def _hinted(outcomes: list[Outcome]) -> list[Outcome]:
 
 
 def _accepted(
-    outcomes: list[Outcome], strategies: Mapping[str, type[Settings]]
+    outcomes: list[Outcome], strategies: Mapping[str, type[Settings]], places: Mapping[str, str]
 ) -> tuple[list[Outcome], dict[str, Any]]:
-    """Return the outcomes, those whose values are refused today as left out; and the values of the others."""
+    """Return the outcomes, those whose values are refused today as left out; and the values of the others.
+
+    Args:
+        outcomes: what became of each key, as its rule says.
+        strategies: settings models of the installed strategies, by name.
+        places: where the earlier keys stand, such as ``old.yaml:3``.
+
+    Raises:
+        ConfigError: a schedule is refused, or two values do not go together.
+    """
     while True:
         values = _values(outcomes)
         problems: list[Problem] = []
         checked(values, strategies, problems)
+        _require_schedules(outcomes, problems, places)
         refused = {path: problem for problem in problems for path in _targets(outcomes, problem.path)}
         if not refused:
             if problems:  # of no key: two values do not go together
                 raise ConfigProblems(problems)
             return outcomes, values
         outcomes = [_without(outcome, refused) for outcome in outcomes]
+
+
+def _require_schedules(outcomes: list[Outcome], problems: list[Problem], places: Mapping[str, str]) -> None:
+    """Check that no problem is one of a schedule; raises `ConfigError` with all that are, by their earlier keys."""
+    found = []
+    for outcome in outcomes:
+        for target in outcome.now if outcome.key in _SCHEDULES else ():
+            for problem in problems:
+                if problem.path == target or problem.path.startswith(f"{target}["):
+                    path = outcome.key + problem.path.removeprefix(target)
+                    found.append(replace(problem, path=path, origin=origin_of(path, places)))
+    if found:
+        raise ConfigProblems(found)
 
 
 def _targets(outcomes: list[Outcome], path: str) -> Iterator[str]:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.earlier.fate import Fate, Rule, at, left, number, or_off, same, to, truth
 from townlet_core.config.problems import show
-from townlet_core.errors import ConfigError
+from townlet_core.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SOURCES = ("replay", "rollout", "mixed", "bc", "anneal")
+_STAGE_MODES = ("bc", "ppo")
 _STAGE_KEYS = ("cycle", "mode", "epochs", "bc_weight")
 _CHANGE_KEYS = ("cycle", "stage")
 _ALARMS = "alarms of the simulation are not counted: verdicts compare evaluations (strategies.anneal.guardrails)"
@@ -38,6 +39,16 @@ def _replay_manifest(value: Any, old: Mapping[str, Any]) -> Fate:
     return Fate(reason="only replay and mixed read it; in an anneal, a stage's options may name it")
 
 
+def _bc_manifest(value: Any, old: Mapping[str, Any]) -> Fate:
+    needed = {
+        "bc": "it has to be a recording of today's town, where the clone is evaluated",
+        "anneal": "it has to be a recording of today's town, where clones are judged and the stages after them act",
+    }
+    source = at(old, "training.source")
+    reason = needed.get(source, "") if isinstance(source, str) else ""
+    return Fate(targets={"strategies.bc.dataset": value}, reason=reason)
+
+
 def _social_override(value: Any, _: Mapping[str, Any]) -> Fate:
     return Fate(targets={"environment.town.social_stage": value})
 
@@ -58,8 +69,12 @@ def _anneal_schedule(value: Any, _: Mapping[str, Any]) -> Fate:
     if not stages:
         return Fate(reason="it is empty: the default schedule holds")
     schedule = []
-    for stage in stages:
+    for index, stage in enumerate(stages):
         mode = stage.get("mode", "ppo")
+        if mode not in _STAGE_MODES:
+            raise ConfigError(
+                f"training.anneal_schedule[{index}].mode: {show(mode)} given; must be one of {', '.join(_STAGE_MODES)}"
+            )
         filled = {"cycle": 0, "mode": mode, "epochs": 1, "bc_weight": 1.0 if mode == "bc" else 0.0}
         schedule.append(filled | stage)
     return Fate(
@@ -71,7 +86,10 @@ def _anneal_schedule(value: Any, _: Mapping[str, Any]) -> Fate:
 
 
 def _blend(value: Any, _: Mapping[str, Any]) -> Fate:
-    if truth(value) is False:
+    switch = truth(number(value))
+    if switch not in (0, 1):  # as true and false are
+        return Fate(reason=f"{show(value)} given; must be true or false; no script acts in a stage without it")
+    if not switch:
         return Fate(reason="it is off")
     return Fate(
         targets={"strategies.anneal.blend_share": 1.0},
@@ -86,8 +104,8 @@ def _mini_batch_size(_: Any, old: Mapping[str, Any]) -> Fate:
     return Fate(reason="rows are cut into strategies.ppo.num_minibatches of equal size")
 
 
-def _entries(path: str, value: Any, known: tuple[str, ...]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """Return the entries of a list, numbers read, without keys that are null or unknown; and the unknown ones.
+def _entries(path: str, value: Any, known: tuple[str, ...]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the entries of a list, numbers read, without keys that are null or unknown; and what is said of these.
 
     Raises:
         ConfigError: it is no list of sections.
@@ -97,8 +115,13 @@ def _entries(path: str, value: Any, known: tuple[str, ...]) -> tuple[list[dict[s
     entries = [
         {key: number(part) for key, part in entry.items() if key in known and part is not None} for entry in value
     ]
-    unknown = [f"[{index}].{key}" for index, entry in enumerate(value) for key in entry if key not in known]
-    return entries, tuple(unknown)
+    unknown = {
+        f"[{index}].{key}": f"entries have no such key{suggestion(key, known)}"
+        for index, entry in enumerate(value)
+        for key in entry
+        if key not in known
+    }
+    return entries, unknown
 
 
 TRAINING_RULES: dict[str, Rule] = {
@@ -110,7 +133,7 @@ TRAINING_RULES: dict[str, Rule] = {
     "training.replay_manifest": _replay_manifest,
     "training.social_reward_stage_override": _social_override,
     "training.social_reward_schedule": _social_schedule,
-    "training.bc.manifest": to("strategies.bc.dataset", read=same),
+    "training.bc.manifest": _bc_manifest,
     "training.bc.learning_rate": to("strategies.bc.learning_rate", "it falls to 0: learning_rate_schedule"),
     "training.bc.batch_size": to("strategies.bc.batch_size"),
     "training.bc.epochs": to("strategies.bc.num_epochs", "it may end earlier: patience"),
