@@ -51,6 +51,15 @@ def test_what_is_no_dataset_is_named_with_what_helps(place, capsys, command, giv
     assert said in capsys.readouterr().err
 
 
+def test_a_run_that_recorded_a_dataset_is_named_with_it(place, capsys):
+    shutil.move(place / "demos", place / "clone" / "capture")
+    for strategy in ("bc", "ppo"):
+        words = ["--set", f"strategies.{strategy}.dataset=clone", "--run-dir", "run"]
+        words += ["--set", "strategies.ppo.data_mode=replay"]
+        assert main(["train", "--strategy", strategy, *words]) == 66
+        assert "clone is a run and no dataset: what it recorded is clone/capture\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "command",
     [

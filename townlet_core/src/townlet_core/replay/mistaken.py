@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MINARI_FILES = ("main_data.hdf5", "data/main_data.hdf5")
-_RUN, _POLICY = "run.json", "policy.json"  # a recorded dataset knows no runs and no policies, but for their names
+# A recorded dataset knows no runs and no policies, but for their names.
+_RUN, _POLICY, _CAPTURE = "run.json", "policy.json", "capture"
+# a recorded dataset knows no runs and no policies, but for their names
 
 
 def mistaken(path: Path) -> str:
@@ -21,6 +23,8 @@ def mistaken(path: Path) -> str:
         return f"{path} is a shard of a dataset: name the dataset, {path.parent}"
     for name, what in ((_RUN, "a run"), (_POLICY, "a policy")):
         if (path / name).is_file():
+            if (path / _CAPTURE / DATASET_NAME).is_file():
+                return f"{path} is {what} and no dataset: what it recorded is {path / _CAPTURE}"
             return (
                 f"{path} is {what} and no dataset: 'townlet capture --policy {path}' records what it does, "
                 f"'townlet replay lineage {path}' names the dataset that it was made from"
