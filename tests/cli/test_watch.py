@@ -17,6 +17,8 @@ from townlet_core.cli.tables import short_count, short_number, trend
 from townlet_core.cli.watch import _Printer
 from townlet_core.dto.anneal import AnnealStageResultDTO, flatten_stage_record
 from townlet_core.dto.evaluation import Estimate
+from townlet_core.runs.layout import RunDirectory
+from townlet_core.runs.status import RunRecord, timestamp
 from townlet_core.tracking.jsonl import encode_record
 from townlet_core.tracking.log_watch import LogWatch
 from townlet_core.tracking.thresholds import Threshold
@@ -68,6 +70,24 @@ def staged(number, verdict, **changes):
     reason = "score beside the clone: worse " * 4
     stage = AnnealStageResultDTO(**fields, verdict=verdict, reason=reason, is_best=verdict == "PASS", duration_sec=1.0)
     return encode_record(flatten_stage_record(stage, total=3, agent_steps=4096) | changes)
+
+
+@pytest.mark.parametrize("status", ["running", "finished"])
+def test_the_stage_that_a_run_is_in_is_shown_with_how_far_it_is(watch, path, status):
+    run, record = RunDirectory(path.parent), {"epoch": 4, "agent_steps": 8192, "total_steps": 16384}
+    fields = {"id": run.id, "strategy": "anneal", "environment": "town", "seed": 0, "num_threads": 1, "versions": {}}
+    fields |= {"status": status, "created": timestamp(0), "updated": timestamp(0), "config_digest": ""}
+    run.write_record(RunRecord(**fields))
+    for number in (999, 1000):
+        stage = run.stage(number, "ppo")
+        stage.path.mkdir(parents=True)
+        stage.telemetry_path.write_bytes(encode_record(record))
+    run.stage(999, "ppo").result_path.write_text("{}")
+    line = "stage        1000-ppo, not finished, update 4: 8,192/16,384 50%\n"
+    assert (line in watch(lines=[staged(1, "PASS")])[1]) == (status == "running")
+    assert (line in watch()[1]) == (status == "running"), "the first stage has no line before it either"
+    run.stage(1000, "ppo").result_path.write_text("{}")
+    assert "not finished" not in watch(lines=[staged(1, "PASS")])[1]
 
 
 def test_the_stages_of_an_anneal_run_are_shown_with_their_verdicts(watch):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from townlet_core.cli.tables import printable
+from townlet_core.cli.tables import clipped, printable
 from townlet_core.cli.watch_summary import describe_exceedance, summary_lines, verdict_lines
 from townlet_core.errors import ExitCode, UsageError
 
@@ -113,7 +113,11 @@ def command(
     else:
         watch.require()
         printer.show(watch.look(is_final=True))
-    printer.finish(watch.report(), is_judged=check or bool(watch.thresholds) or watch.stale_sec is not None)
+    printer.finish(
+        watch.report(),
+        stage=_stage_line(watch),
+        is_judged=check or bool(watch.thresholds) or watch.stale_sec is not None,
+    )
     if check:
         ctx.exit(_VERDICTS[watch.verdict])
 
@@ -161,6 +165,20 @@ def _follow(
         click.echo(err=True)
 
 
+def _stage_line(watch: LogWatch) -> str:
+    """Return where a run of stages is in its present stage, of which its own log has no line yet; else ''."""
+    from townlet_core.runs.listing import unfinished_stage
+    from townlet_core.tracking.console import describe_progress
+    from townlet_core.tracking.log_watch import ENDED
+
+    found = unfinished_stage(watch.tail.path.parent)
+    if found is None or watch.run_status() in (*ENDED, ""):
+        return ""
+    name, record = found
+    update = f", update {record['epoch']}: {describe_progress(record)}" if "epoch" in record else ""
+    return clipped(printable(f"{'stage':<12} {name}, not finished{update}"), 80)
+
+
 class _Printer:
     """Writes records and the report, as text or as JSON."""
 
@@ -193,8 +211,8 @@ class _Printer:
             click.echo(f"exceeded: {printable(describe_exceedance(exceedance))}", err=True)
         self._num_warned = len(report.exceeded)
 
-    def finish(self, report: WatchReport, *, is_judged: bool) -> None:
-        """Write the report, with what it says about limits if there were any."""
+    def finish(self, report: WatchReport, *, stage: str, is_judged: bool) -> None:
+        """Write the report, the line about the present stage, and what it says about limits if there were any."""
         if self._as_json:
             values = report.model_dump(mode="json")
             whole = json.dumps({"report": values}) if self._is_following else None
@@ -204,6 +222,8 @@ class _Printer:
             click.echo()
         for line in summary_lines(report):
             click.echo(line)
+        if stage:
+            click.echo(stage)
         if is_judged:
             for line in verdict_lines(report):
                 click.echo(line)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from townlet_core.checkpoint.filesystem import storage_guard
 from townlet_core.errors import DataError, MissingInputError, StorageError, UsageError, suggestion
-from townlet_core.runs.layout import RECORD_NAME, RunDirectory
+from townlet_core.runs.layout import RECORD_NAME, RESULT_NAME, STAGES_NAME, TELEMETRY_NAME, RunDirectory
 from townlet_core.runs.lock import is_locked
 
 if TYPE_CHECKING:
@@ -88,6 +88,22 @@ def summarise(path: Path) -> RunSummary:
 def logged_agent_steps(telemetry_path: Path) -> int | None:
     """Return the agent-steps that a telemetry file ends with; None where its last records have none."""
     return _count(_telemetry_tail(telemetry_path), "agent_steps")
+
+
+def unfinished_stage(path: Path) -> tuple[str, dict[str, Any]] | None:
+    """Return the name of the stage that the run at `path` is in, and the last record of that stage's telemetry.
+
+    None where there is no stage, or the newest one has ended. The record is empty where it has none yet.
+    """
+    stages = sorted((stage for stage in (path / STAGES_NAME).glob("[0-9]*-*") if stage.is_dir()), key=_number_of_stage)
+    if not stages or (stages[-1] / RESULT_NAME).exists():
+        return None
+    return stages[-1].name, next(iter(_telemetry_tail(stages[-1] / TELEMETRY_NAME)), {})
+
+
+def _number_of_stage(stage: Path) -> int:
+    number = stage.name.partition("-")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def list_runs(runs_dir: Path) -> list[RunSummary]:
