@@ -21,6 +21,7 @@ from townlet_strategies_anneal.divergence import mean_divergence
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from townlet_core.config.environment import EnvironmentConfig
     from townlet_core.context import TrainingContext
     from townlet_core.dto.evaluation import EvaluationResultDTO
     from townlet_core.policy.artefact import PolicyArtefact
@@ -53,6 +54,12 @@ class Evaluations:
         self._context, self._run, self._settings = context, run, settings
         self.suite = _suite(context, settings)
         self._known: dict[tuple[str, int], EvaluationResultDTO] = {}
+
+    @property
+    def environment(self) -> EnvironmentConfig:
+        """Where stages act: the run's own environment, else the first one of the suite."""
+        config = self._context.config.environment
+        return config if config.name is not None else self.suite.parts[0].environment
 
     def script(self, name: str) -> EvaluationResultDTO | None:
         """Return the evaluation of a script; None where the suite's environments do not have it."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from typing import TYPE_CHECKING
 
 from townlet_core.checkpoint.atomic import write_file
 from townlet_core.dto.base import without_clock
-from townlet_core.errors import RunWarning, TownletError
+from townlet_core.errors import ConfigError, RunWarning, TownletError
+from townlet_core.releases.environment import require_environment
 from townlet_strategies_anneal.evidence import clone_comparison
 
 if TYPE_CHECKING:
@@ -17,6 +19,29 @@ if TYPE_CHECKING:
     from townlet_core.runs.layout import RunDirectory
 
 MOST_LETTERS = 1000
+
+
+def require_releases(context: TrainingContext) -> None:
+    """Check, before anything is run, that a verdict can be recorded with the releases.
+
+    Raises:
+        ConfigError: what is there is something else, damaged, or cannot be written.
+    """
+    releases = context.services.promotion.releases_dir
+    above = next(path for path in (releases, *releases.absolute().parents) if os.path.lexists(path))
+    problem = "" if above.is_dir() else f"{above} is not a directory"
+    if not problem and not os.access(above, os.W_OK | os.X_OK):
+        problem = f"{above} may not be written"
+    if not problem:
+        try:
+            store, environment = context.services.promotion.store, context.config.environment.name or ""
+            require_environment(store, store.history(), policy="of this run", environment=environment)
+        except TownletError as error:
+            problem = str(error)
+    if problem:
+        raise ConfigError(
+            f"promotion.releases_dir: the verdict of this run could not be recorded in {releases}: {problem}"
+        )
 
 
 def recorded(context: TrainingContext, run: RunDirectory, summary: AnnealSummaryDTO) -> AnnealSummaryDTO:

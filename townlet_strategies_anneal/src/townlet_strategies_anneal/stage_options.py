@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from townlet_core.context import TrainingContext
     from townlet_strategies_anneal.settings import AnnealSettings, ScheduleEntry
 
-LENGTHS = ("num_updates", "num_epochs")
+COUNTED = "num_updates"
+"""Setting that says how long a stage is, together with those that it goes on from."""
+
+LENGTHS = (COUNTED, "num_epochs")
 """Settings that say how long a stage is; the first one that a strategy has is given the entry's epochs."""
 
 
@@ -67,27 +70,32 @@ class Mode:
         return getattr(settings, setting)
 
 
-def check_entry(mode: Mode, entry: ScheduleEntry, number: int) -> None:
-    """Check the options of an entry before anything is run.
+def check_entry(mode: Mode, entry: ScheduleEntry, path: str) -> None:
+    """Check the options of an entry before anything is run; `path` is its place in the configuration.
 
     Raises:
         ConfigError: the strategy refuses one, cannot be told how long to run, or cannot let a script act.
     """
-    path = f"strategies.anneal.schedule[{number}].options"
-    settings_from(mode.model, mode.section, entry.options, path=path)
+    settings_from(mode.model, mode.section, entry.options, path=f"{path}.options")
+    for where, given in ((f"{path}.options", entry.options), (f"strategies.{mode.name}", mode.section)):
+        if given.get(COUNTED) is not None:
+            raise ConfigError(
+                f"{where}.{COUNTED}: how long a stage is, its entry says, and stages that go on from each other count "
+                "on: use epochs"
+            )
     if not any(mode.has(name) for name in LENGTHS):
         raise ConfigError(
-            f"strategies.anneal.schedule[{number}].mode: strategy '{mode.name}' has neither of the settings "
+            f"{path}.mode: strategy '{mode.name}' has neither of the settings "
             f"{' and '.join(LENGTHS)}, so nobody can tell it how long a stage is"
         )
     if entry.blend is not None and not mode.blends:
         raise ConfigError(
-            f"strategies.anneal.schedule[{number}].blend: strategy '{mode.name}' blends nothing, since it has no "
+            f"{path}.blend: strategy '{mode.name}' blends nothing, since it has no "
             "settings blend_share and blend_policy: leave it out"
         )
     if entry.blend and mode.value(entry, "data_mode") == "replay":
         raise ConfigError(
-            f"strategies.anneal.schedule[{number}].blend: with data_mode 'replay' nobody acts, and no script can: "
+            f"{path}.blend: with data_mode 'replay' nobody acts, and no script can: "
             "leave it out, or choose another data_mode"
         )
 
@@ -115,7 +123,7 @@ def stage_options(
     """
     given: dict[str, Any] = {}
     length = next(name for name in LENGTHS if mode.has(name))
-    given[length] = entry.epochs + (updates if length == "num_updates" else 0)
+    given[length] = entry.epochs + (updates if length == COUNTED else 0)
     if mode.is_clone:
         given |= {"accuracy_threshold": settings.accuracy_threshold, "evaluate_episodes": 0}
     elif is_protected:

@@ -22,9 +22,10 @@ from townlet_strategies_anneal.demonstrator import demonstrator_of
 from townlet_strategies_anneal.evaluations import Evaluations
 from townlet_strategies_anneal.judgement import Judge, Judgement
 from townlet_strategies_anneal.progress import Progress, read_progress
-from townlet_strategies_anneal.promotion import recorded
+from townlet_strategies_anneal.promotion import recorded, require_releases
 from townlet_strategies_anneal.schedule import START, Position, position, sorted_schedule
 from townlet_strategies_anneal.settings import AnnealSettings
+from townlet_strategies_anneal.stage_checks import entry_path, require_stages
 from townlet_strategies_anneal.stage_fields import RATES, announcement, learned_fields
 from townlet_strategies_anneal.stage_options import (
     Mode,
@@ -75,8 +76,8 @@ class _Run:
         self.begin = context.clock.monotonic()
         self.entries = sorted_schedule(settings)
         self.modes = {entry.mode: Mode.of(context, entry.mode) for entry in self.entries}
-        for number, entry in enumerate(self.entries):
-            check_entry(self.modes[entry.mode], entry, number)
+        for entry in self.entries:
+            check_entry(self.modes[entry.mode], entry, entry_path(settings, entry))
         require_scripts(context, self.entries, self.modes, settings)
         self.checkpoints = self.run.checkpoints(context.config.training.keep_checkpoints)
         self.evaluations = Evaluations(context, self.run, settings)
@@ -106,6 +107,8 @@ class _Run:
         if context.telemetry is not None and context.resume:
             context.telemetry.truncate(self.progress.telemetry_offset)
         if loaded is None:
+            require_stages(context, self.settings, self.entries, self.modes, self.evaluations.environment)
+            require_releases(context)
             if context.initial_policy is not None:
                 context.initial_policy.save(self.run.path / START_DIR)
             self._save()
