@@ -108,7 +108,7 @@ def _rows(
                 "share_greedy": round((greedy["reward_mean"] - chance) / (script - chance), 3),
                 "share_sampled": round((sampled["reward_mean"] - chance) / (script - chance), 3),
                 "faints_per_day": greedy["faints_per_day"],
-                "attendance": greedy["attendance"],
+                "attendance": greedy["attendance"],  # a whole day has shifts
             }
 
 

@@ -59,7 +59,7 @@ def measure_score(
     Returns:
         `reward_mean`: reward per present agent and tick, averaged over world-episodes; `reward_stderr`: its standard
         error over them; `faints_per_day` and `conflicts_per_day` of one world; `attendance`: share of the shifts' ticks
-        that were worked.
+        that were worked, left out where no shift fell into the episode.
 
     Raises:
         UsageError: there is no such script.
@@ -108,10 +108,11 @@ def _live(rollout: Rollout, environment: TownEnvironment) -> dict[str, Any]:
     days = town.num_ticks / town.config.day_ticks
     scheduled = float(counts["shift_ticks_scheduled"].sum())
     attended = float(counts["shift_ticks_attended"].sum())
+    attendance = {"attendance": round(attended / scheduled, 3)} if scheduled else {}
     return {
         "reward_mean": round(float(means.mean()), 5),
         "reward_stderr": round(float(means.std(ddof=1) / np.sqrt(len(means))), 5),
         "faints_per_day": round(float(counts["faint_events"].mean()) / days, 2),
-        "attendance": round(attended / scheduled, 3) if scheduled else 1.0,
+        **attendance,
         "conflicts_per_day": round(float(counts["queue_conflict_events"].mean()) / days, 1),
     }
