@@ -157,7 +157,7 @@ def test_every_error_of_the_tree_is_one_line_and_its_own_code(townlet, name):
 
 @pytest.mark.parametrize(
     ("kind", "code", "text"),
-    [("os", 74, "No space left: 'a/file'"), ("abort", 75, "interrupted"), ("file", 66, "is not there")],
+    [("os", 74, "No space left: 'a/file'"), ("abort", 130, "stopped"), ("file", 66, "is not there")],
 )
 def test_errors_of_the_system_and_of_click_have_their_codes(townlet, kind, code, text):
     assert townlet("fail", kind)[0] == code
@@ -197,12 +197,12 @@ def test_a_verdict_passes_through(townlet, code):
     assert townlet("verdict", str(code)) == (code, "", "")
 
 
-def test_an_interrupt_from_the_keyboard_ends_with_75(start):
+def test_an_interrupt_from_the_keyboard_of_what_cannot_be_resumed_ends_with_130(start):
     process = start("wait")
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (75, "error: interrupted\n")
+    assert (process.returncode, err) == (130, "error: stopped\n")
 
 
 def test_a_reader_that_goes_away_ends_it_quietly_and_not_with_a_verdict(start):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """What a `townlet` command ends with; 1 and 2 are verdicts only, every error is 64 to 78."""
+    """What a `townlet` command ends with; 1 and 2 are verdicts only, every error is 64 to 78; 130 is Ctrl-C."""
 
     OK = 0
     HOLD = 1
@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     IO = 74
     INTERRUPTED = 75
     CONFIG = 78
+    STOPPED = 130
 
 
 EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
@@ -39,6 +40,7 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.IO: "reading or writing failed",
     ExitCode.INTERRUPTED: "interrupted, and can be resumed",
     ExitCode.CONFIG: "the configuration is wrong",
+    ExitCode.STOPPED: "stopped at once with Ctrl-C: there is nothing to resume",
 }
 
 

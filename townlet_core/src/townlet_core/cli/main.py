@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _report(_usage(error), ExitCode.USAGE)
     except (KeyboardInterrupt, click.Abort):
-        return _report("interrupted", ExitCode.INTERRUPTED)
+        return _report("stopped", ExitCode.STOPPED)  # a run that can be resumed ends with `RunInterrupted`
     except OSError as error:
         _discard_stdout()
         return ExitCode.IO if isinstance(error, BrokenPipeError) else _report(str(error), ExitCode.IO)
