@@ -50,10 +50,12 @@ def test_the_exit_code_is_the_worst_verdict(evaluate, policies, margin, verdict,
     assert {comparison.margin for comparison in report.against} == {float(margin)}
 
 
-def test_without_another_policy_there_is_no_verdict(evaluate):
+def test_without_another_policy_there_is_no_verdict_and_no_margin(evaluate):
     code, out, _ = evaluate("idle", *POLE)
     assert code == 0
     assert "verdict" not in out
+    code, _, err = evaluate("idle", *POLE, "--margin", "1")
+    assert (code, "--against" in err) == (64, True)
 
 
 def test_the_file_is_the_report_and_what_it_claims_follows_from_it(evaluate, tmp_path):

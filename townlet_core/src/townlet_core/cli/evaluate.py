@@ -99,7 +99,10 @@ def command(
     from townlet_core.orchestrator.evaluate import OwnSuite, evaluate_policies
 
     given = [parameter for parameter in ctx.command.params if _is_given(ctx, parameter)]
-    _require_one_suite({parameter.name for parameter in given}, suite)
+    names = {parameter.name for parameter in given}
+    _require_one_suite(names, suite)
+    if "margin" in names and not against:
+        raise click.UsageError("--margin is how much worse than another policy is allowed: name one with --against")
     with redirect_stdout(sys.stderr):  # what an environment prints is not the result
         report = evaluate_policies(
             policy,
