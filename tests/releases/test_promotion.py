@@ -113,6 +113,7 @@ def test_a_policy_is_promoted_after_the_streak_and_a_comparison_that_is_not_wors
         ("1 PASS, 2 PASS", {}, "not one of those that passed"),
         ("0 PASS, 1 PASS", None, "no comparison"),
         ("0 PASS, 1 PASS", {"verdict": "HOLD"}, "cannot be told from worse"),
+        ("0 PASS, 1 PASS", {"verdict": "HOLD"}, "+0.5 (-1 to +2), margin 0"),
         ("0 PASS, 1 PASS", {"verdict": "FAIL"}, "is worse than"),
         ("0 PASS, 1 PASS", {"margin": 0.1}, "margin of 0.1, and 0 is allowed"),
         ("0 PASS, 1 PASS", {"policy": "0" * 64}, "comparison is of policy 0000"),

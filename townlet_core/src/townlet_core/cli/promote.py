@@ -114,9 +114,13 @@ def report(outcome: PromotionOutcome, *, as_json: bool) -> None:
 
 def evidence_text(evidence: PromotionEvidence) -> str:
     """Return a comparison in one line."""
+    from townlet_core.services.suites import OWN
+
     against = evidence.against[:12]
     numbers = f"{evidence.difference:+.4g} ({evidence.low:+.4g} to {evidence.high:+.4g})"
-    return f"with {against}: {evidence.metric} {numbers}, {count(evidence.episodes, 'episode')} of {evidence.suite}"
+    episodes = count(evidence.episodes, "episode")
+    where = "in its own environment" if evidence.suite == OWN else f"of suite {evidence.suite}"
+    return f"with {against}: {evidence.metric} {numbers}, {episodes} {where}"
 
 
 def state_text(state: str, streak: int, required: int | None) -> str:

@@ -221,12 +221,12 @@ def _event_lines(events: tuple[ReleaseEvent, ...] | list[ReleaseEvent]) -> list[
             event.policy[:12],
             event.state,
             str(event.streak),
-            clipped(printable(event.by), 12),
+            clipped(printable(event.by), 10),
         ]
         for event in events
     ]
-    header = ("#", "TIME", "EVENT", "POLICY", "STATE", "ROW", "BY")
-    return table(header, rows, right=("#", "ROW"))
+    header = ("#", "TIME", "EVENT", "POLICY", "STATE", "STREAK", "BY")
+    return table(header, rows, right=("#", "STREAK"))
 
 
 def _row(history: History, release: str) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def unfit(evidence: PromotionEvidence, release: str, state: ReleaseState) -> str
     if state.champion is not None and evidence.against != state.champion:
         return f"the comparison is with {evidence.against[:12]}, and the champion is {state.champion[:12]}"
     if evidence.verdict != "PASS":
-        seen = f"{evidence.difference:+.4g} [{evidence.low:.4g}, {evidence.high:.4g}], margin {evidence.margin:.4g}"
+        seen = f"{evidence.difference:+.4g} ({evidence.low:+.4g} to {evidence.high:+.4g}), margin {evidence.margin:.4g}"
         told = "it is worse than" if evidence.verdict == "FAIL" else "it cannot be told from worse than"
         return f"{told} {evidence.against[:12]}: {seen}"
     return ""
