@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 MINARI_FILES = ("main_data.hdf5", "data/main_data.hdf5")
 # A recorded dataset knows no runs and no policies, but for their names.
 _RUN, _POLICY, _CAPTURE = "run.json", "policy.json", "capture"
-# a recorded dataset knows no runs and no policies, but for their names
 
 
 def mistaken(path: Path) -> str:
