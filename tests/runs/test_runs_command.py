@@ -68,6 +68,25 @@ def test_a_name_of_an_environment_is_whole_where_there_is_room_and_its_end_where
     assert townlet(tmp_path).stdout.count(" …artPole-v1 ") == 2
 
 
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [
+        ('{"provenance": {"environment": "gymnasium:Acrobot-v1"}}', "…mnasium:Acrobot-v1"),
+        ('{"provenance": {"environment": ""}}', "…nasium:CartPole-v1"),
+        ('{"provenance": {"environment": 3}}', "…nasium:CartPole-v1"),
+        ("{", "…nasium:CartPole-v1"),
+    ],
+)
+def test_a_policy_of_recordings_is_listed_with_their_environment(tmp_path, runs_dir, document, shown):
+    run = RunDirectory(runs_dir / "20261123-062749-ppo-cd34")
+    run.write_record(run.record().revised(clock=lambda: 0.0, status="finished"))
+    run.policy_dir.mkdir()
+    (run.policy_dir / "policy.json").write_text(document)
+    environment = townlet(tmp_path, "list").stdout.splitlines()[1].split()[3]
+    assert environment.strip("…") in shown
+    assert environment[-8:] == shown[-8:]
+
+
 def test_a_damaged_run_is_shown_with_the_reason_beside_the_others(tmp_path, runs_dir):
     (runs_dir / "20261123-062749-ppo-cd34" / "run.json").write_text("{")
     done = townlet(tmp_path, "--runs-dir", runs_dir)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.checkpoint.filesystem import storage_guard
-from townlet_core.errors import DataError, MissingInputError, StorageError, UsageError, suggestion
+from townlet_core.checkpoint.manifest import read_file
+from townlet_core.errors import DataError, MissingInputError, StorageError, TownletError, UsageError, suggestion
 from townlet_core.runs.layout import RECORD_NAME, RESULT_NAME, STAGES_NAME, TELEMETRY_NAME, RunDirectory
 from townlet_core.runs.lock import is_locked
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 DAMAGED, KILLED = "damaged", "killed"
 RESUMABLE_STATUSES = ("interrupted", "failed", KILLED)
+_POLICY_DOCUMENT, _MOST_DOCUMENT_BYTES = "policy.json", 4 << 20
 _TAIL_BYTES = 64 << 10
 _MOST_CANDIDATES = 10
 _MOST = 1e18  # what claims to have made more steps is damaged
@@ -33,7 +35,8 @@ class RunSummary:
         path: its directory.
         status: `run.json`'s, or `killed` for a running one that nobody holds the lock of, or `damaged`.
         record: what `run.json` says, with the agent-steps of the telemetry where the run did not come to write its
-            own; None if it is damaged.
+            own, and the environment that its policy is from where the policy says so: recordings may be of another
+            one than the configuration's; None if it is damaged.
         reason: what is wrong with a damaged one.
         checkpoints: steps of its checkpoints, ascending.
         last_return: mean return of the episodes in the last line of its telemetry that has one, if near the end.
@@ -73,6 +76,8 @@ def summarise(path: Path) -> RunSummary:
     agent_steps = _count(tail, "agent_steps")
     if status in ("running", KILLED) and agent_steps is not None:
         record = record.model_copy(update={"agent_steps": agent_steps})
+    if trained_in := _trained_in(run.policy_dir):
+        record = record.model_copy(update={"environment": trained_in})
     return RunSummary(
         path=path,
         status=status,
@@ -83,6 +88,16 @@ def summarise(path: Path) -> RunSummary:
         best_update=_count(tail, "best_update"),
         best_score=_best_score(tail),
     )
+
+
+def _trained_in(policy: Path) -> str:
+    """Return the environment that the policy of a run is from; empty where there is none, or it does not say."""
+    try:
+        document = json.loads(read_file(policy / _POLICY_DOCUMENT, _MOST_DOCUMENT_BYTES, DataError))
+        environment = document["provenance"]["environment"]
+    except (TownletError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return environment if isinstance(environment, str) else ""
 
 
 def logged_agent_steps(telemetry_path: Path) -> int | None:
