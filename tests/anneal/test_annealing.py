@@ -150,8 +150,8 @@ def test_a2_with_a_weight_of_1_the_policy_stays_the_clone(tmp_path, demonstratio
 
 
 def test_a3_several_ppo_stages_without_a_clone_are_one_plain_run_bit_for_bit(tmp_path):
-    result, run = anneal(tmp_path, [ppo(0, 2), ppo(1, 1), ppo(2, 2)], margin=1000.0)
-    assert verdicts(result) == [("ppo", "PASS")] * 3
+    result, run = anneal(tmp_path, [ppo(0, 2), ppo(1, 1), ppo(2, 2)], margin=1000.0, hold_repeats=0)
+    assert verdicts(result) == [("ppo", "PASS"), ("ppo", "PASS"), ("ppo", "HOLD")], "it is no better than random yet"
     config = anneal_config(tmp_path, [CLONE])
     TrainingOrchestrator(config, run_dir=tmp_path / "plain").run_ppo(num_updates=5)
     annealed = CheckpointStore(run / result.stages[2].path / "checkpoints").load_newest().files
@@ -313,6 +313,27 @@ def test_where_nothing_is_cloned_the_gain_is_said_to_be_over_chance(tmp_path):
     assert (check.rule, check.against) == ("at least 1000 better than random", "random")
 
 
+def test_without_a_clone_a_run_does_not_pass_by_being_no_worse_than_random(tmp_path):
+    nothing = ppo(0, 1, learning_rate=1e-9)
+    schedule, settings = [nothing, {**nothing, "cycle": 1}], {"margin": 1000.0, "hold_repeats": 0}
+    result, _ = anneal(tmp_path, schedule, min_gain=-1000.0, **settings)
+    assert [stage.verdict for stage in result.stages] == ["PASS", "HOLD"], "of the last stage alone it is asked"
+    assert (result.status, result.promotion_streak) == ("HOLD", 0)
+    (check,) = [check for check in result.stages[1].checks if check.name == "gain"]
+    assert check.rule == "all of the interval is better than random"
+    assert check.difference.low <= 0
+
+
+def test_without_a_clone_a_run_passes_by_being_better_than_random(tmp_path):
+    learned = ppo(0, 16, learning_rate=0.01, gamma=0.9)
+    result, _ = anneal(tmp_path, [learned], margin=1000.0)
+    (check,) = [check for check in result.stages[-1].checks if check.name == "gain"]
+    assert check.difference.low > 0
+    assert (result.status, result.promotion_streak) == ("PASS", 1)
+    assert result.reason == f"every stage passed, the last one {check.reason}"
+    assert "than random" in check.reason
+
+
 def test_a_policy_that_is_far_from_the_clone_fails_beyond_the_limit_and_the_critic_alone_moves_nothing(
     tmp_path, demonstrations
 ):
@@ -338,6 +359,8 @@ def test_a_clone_that_knows_the_labels_and_scores_too_little_fails_too(tmp_path,
     (stage,) = result.stages
     assert [(check.name, check.verdict) for check in stage.checks] == [("gate", "PASS"), ("score of the clone", "FAIL")]
     assert result.status == "FAIL"
+    assert " is below " in result.reason
+    assert "the recorded demonstrator has 40: more passes (epochs of its entry), more demonstrations" in result.reason
 
 
 def test_a_run_begins_from_a_policy_and_keeps_it_where_nothing_is_better(tmp_path, passed):

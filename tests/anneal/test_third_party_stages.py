@@ -49,11 +49,11 @@ def parts(shelf):
 
 def test_a_strategy_of_somebody_else_is_a_stage_like_any_other(tmp_path, parts):
     nudge = {"cycle": 1, "mode": "nudge", "epochs": 7, "bc_weight": 0.5, "options": {}}
-    result, _ = anneal(tmp_path, [ppo(0, 1), nudge, ppo(2, 1)], margin=1000.0, reference_kl_coef=0.4)
+    result, _ = anneal(tmp_path, [ppo(0, 1), nudge, ppo(2, 1)], margin=1000.0, reference_kl_coef=0.4, hold_repeats=0)
     assert [(stage.mode, stage.verdict) for stage in result.stages] == [
         ("ppo", "PASS"),
         ("nudge", "PASS"),
-        ("ppo", "PASS"),
+        ("ppo", "HOLD"),
     ]
     ((options, continuation, anneal_context, directory),) = parts.SEEN
     assert options == {"num_epochs": 7, "reference_kl_coef": 0.2}
@@ -72,11 +72,14 @@ def test_an_entry_may_say_itself_what_it_would_be_given(tmp_path, parts):
 def test_in_the_town_guardrails_are_held_against_random_actions_where_there_is_no_clone(tmp_path):
     rails = [{"metric": "faint_events", "tolerance": 0.0}, {"metric": "energy_mean", "direction": "lower"}]
     town = {"environment.name": "town", "environment.max_episode_steps": 8, "environment.num_worlds": 2}
-    result, _ = anneal(tmp_path, [ppo(0, 1)], guardrails=rails, margin=1000.0, **town)
+    once = {"hold_repeats": 0, "more_episodes": 1}
+    result, _ = anneal(tmp_path, [ppo(0, 1)], guardrails=rails, margin=1000.0, **once, **town)
     (stage,) = result.stages
-    assert [check.name for check in stage.checks] == ["score beside the random", "faint_events", "energy_mean"]
+    assert [check.name for check in stage.checks] == ["score beside the random", "faint_events", "energy_mean", "gain"]
     assert [baseline.name for baseline in result.baselines] == ["random", "scripted"]
-    assert (result.score_name, stage.verdict) == ("reward_mean", "PASS")
+    assert result.score_name == "reward_mean"
+    assert [check.verdict for check in stage.checks] == ["PASS", "PASS", "PASS", "HOLD"]
+    assert stage.checks[-1].reason == "better by +0 to +0 than random, beside scripted +0 (+0 to +0)", "so early a day"
     assert "--against random --suite suites/anneal-8.yaml" in stage.checks[0].command
     assert (stage.loss_flag, stage.queue_flag, stage.intensity_flag) == (None, None, None), "there is no baseline yet"
 

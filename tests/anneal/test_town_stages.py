@@ -23,7 +23,7 @@ TOWN = {
     "environment.num_worlds": 4,
     "environment.town.variant": "compact",
 }
-EASY = {"accuracy_threshold": 0.0, "return_share": None, "margin": 1000.0}
+EASY = {"accuracy_threshold": 0.0, "return_share": None, "margin": 1000.0, "hold_repeats": 0}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,20 @@ def test_guardrails_are_held_against_the_script_where_it_does_worse_than_its_clo
         assert levels[check.against] == check.baseline
     assert stage.checks[1].against == "scripted, who was cloned", "a clone of so little has no conflicts"
     assert "--against scripted --suite suites/anneal-8.yaml" in stage.checks[1].command
+
+
+def test_a_clone_is_held_against_what_its_script_does_in_the_same_episodes_and_not_in_other_ones(
+    demonstrations, tmp_path
+):
+    """The suite is half as long as what was recorded."""
+    short = {**TOWN, "environment.max_episode_steps": 100}
+    easy = {"accuracy_threshold": 0.0, "return_share": 0.01, "margin": 1000.0}
+    result, _ = anneal(tmp_path, [CLONE], dataset=demonstrations, **easy, **short)
+    (scripted,) = [baseline for baseline in result.baselines if baseline.name == "scripted"]
+    (check,) = [check for check in result.stages[0].checks if check.name == "score of the clone"]
+    assert (check.against, check.baseline) == ("scripted", scripted.score.mean)
+    recorded = json.loads((tmp_path / "run" / "stages" / "001-bc" / "result.json").read_text())
+    assert check.baseline != pytest.approx(recorded["demonstrator_reward_mean"], rel=1e-3)
 
 
 SOCIAL = {**TOWN, "environment.town.social_reward_schedule": [{"cycle": 5, "stage": "C1"}]}

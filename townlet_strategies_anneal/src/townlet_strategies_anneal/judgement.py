@@ -15,6 +15,7 @@ from townlet_strategies_anneal.verdict import (
     check_return,
     decide,
     gain,
+    nobody_to_beat,
     non_finite,
     not_worse,
 )
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     """A policy, and its directory in the run's."""
     Demonstrator = tuple[str, Mapping[str, float]]
     """Who was cloned, and where that is only recorded, its metrics in a step of a world; see `demonstrator_of`."""
+
+SCRIPT = "scripted"
+"""The script that a suite may have, beside random actions."""
 
 FLAGS = ("loss_flag", "queue_flag", "intensity_flag")
 
@@ -106,7 +110,9 @@ class Judge:
         """Return what is said of a stage whose learning was not finite."""
         return Judgement(checks=(non_finite(reason),))
 
-    def clone(self, result: Any, policy: PolicyArtefact, path: str, *, best: Contender | None) -> Judgement:
+    def clone(
+        self, result: Any, policy: PolicyArtefact, path: str, *, best: Contender | None, demonstrator: str
+    ) -> Judgement:
         """Judge a cloned policy by its gate; where that is passed, by what it does in the environment.
 
         Continuous actions have no accuracy that a gate could ask for: there, what it does decides alone.
@@ -116,24 +122,35 @@ class Judge:
             policy: it ended with.
             path: the policy's directory in the run's.
             best: the best policy so far.
+            demonstrator: the name of who was cloned; see `demonstrator_of`.
         """
         checks = [check_gate(result, self.settings.accuracy_threshold)]
         by_return = not policy.spec.head.counts and self.settings.return_share is not None  # numbers have no accuracy
         if checks[0].verdict == "FAIL" or (checks[0].verdict == "HOLD" and not by_return):
             return Judgement(checks=tuple(checks))
         own = self.evaluations.policy(policy, path, 1)
-        name = "reward_mean" if own.score_name == "reward_mean" else "return_mean"
-        demonstrator = getattr(result, f"demonstrator_{name}", None)
-        if self.settings.return_share is not None and demonstrator is not None:
+        earned, name = self._earned(result, demonstrator, own)
+        if self.settings.return_share is not None and earned is not None:
             returned = check_return(
                 own.score.mean,
-                demonstrator=demonstrator,
+                demonstrator=earned,
+                name=name,
                 random=self._scores.get("random"),
                 share=self.settings.return_share,
             )
             checks = [returned] if by_return else [*checks, returned]
         is_best = best is None or own.score.mean > self.evaluations.policy(*best, 1).score.mean
         return Judgement(checks=tuple(checks), evaluation=own, suite=self.evaluations.suite_file(1), is_best=is_best)
+
+    def _earned(self, result: Any, demonstrator: str, own: EvaluationResultDTO) -> tuple[float | None, str]:
+        """Return the demonstrator's score, and its name: on the same episodes where it is a script, else as recorded.
+
+        Recorded episodes may be shorter or longer than those of the suite, which a return depends on.
+        """
+        if demonstrator in self._scores:
+            return self._scores[demonstrator], demonstrator
+        name = "reward_mean" if own.score_name == "reward_mean" else "return_mean"
+        return getattr(result, f"demonstrator_{name}", None), "the recorded demonstrator"
 
     def learned(
         self,
@@ -203,8 +220,14 @@ class Judge:
             levels = [level_of(f"the {title}" if clone is not None else title, comparison, command=command)]
             levels += self._demonstrated(demonstrator, own, path, margin, times)
             checks += check_guardrails(chosen_guardrails(self.settings, comparison.metrics), own, levels)
-            if is_last and self.settings.min_gain is not None:
+            if is_last and clone is None:
+                least = max(0.0, self.settings.min_gain or 0.0)
+                gained = gain(title, comparison, least, command=command, beside=self._beside_script(own, times))
+                checks.append(gained)
+            elif is_last and self.settings.min_gain is not None:
                 checks.append(gain(title, comparison, self.settings.min_gain, command=command))
+        elif is_last and clone is None and not self.is_legacy:
+            checks.append(nobody_to_beat())
         is_best = True
         rival = best or clone
         if rival is not None:
@@ -216,6 +239,13 @@ class Judge:
         return Judgement(
             checks=tuple(checks), evaluation=own, suite=self.evaluations.suite_file(times), is_best=is_best
         )
+
+    def _beside_script(self, own: EvaluationResultDTO, times: int) -> str:
+        """Return how a policy stands beside the script of the suite, in words; empty where there is none."""
+        if SCRIPT not in self._scores:
+            return ""
+        difference = compare(own, self.evaluations.named(SCRIPT, times), margin=0.0).difference
+        return f"beside {SCRIPT} {difference.mean:+.4g} ({difference.low:+.4g} to {difference.high:+.4g})"
 
     def _demonstrated(
         self, demonstrator: Demonstrator, own: EvaluationResultDTO, path: str, margin: float, times: int

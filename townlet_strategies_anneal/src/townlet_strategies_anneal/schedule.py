@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from townlet_strategies_anneal.verdict import GAIN
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -61,14 +63,15 @@ def position(
     """
     start = START if has_start else None
     now = Position(current=start, clone=start, best=start)
-    is_held = False
+    is_held, gained = False, ""
     for stage in stages:
         now = _after(stage, now, settings, is_legacy=is_legacy)
         is_held |= stage.verdict == "HOLD"
+        gained = next((f", the last one {check.reason}" for check in stage.checks if check.name == GAIN), "")
     if now.status is None and now.entry == len(settings.schedule):
         if is_legacy and is_held:
             return replace(now, status="HOLD", reason="a flag was raised")
-        return replace(now, status="PASS", reason="every stage passed")
+        return replace(now, status="PASS", reason="every stage passed" + (gained if now.clone is None else ""))
     return now
 
 

@@ -130,7 +130,8 @@ class AnnealSettings(Settings):
         default=None,
         ge=-1e12,
         le=1e12,
-        description="How much better than the clone the last stage has to be; null = not worse is enough. [score]",
+        description="How much better than the clone the last stage has to be; null = not worse is enough. Without a "
+        "clone it has to be better than random, and by this at least. [score]",
     )
     guardrails: Literal["default"] | tuple[Guardrail, ...] = Field(
         default="default",

@@ -187,20 +187,22 @@ class _Run:
         else:
             learned = learned_fields(result, known["path"], entry.mode)
             policy = self._loaded(learned["policy"], learned["digest"])
-            judged = self._judged(now, mode, result, policy, learned["policy"])
             if mode.is_clone:
                 scripts = {baseline.name for baseline in self.progress.baselines or () if not baseline.digest}
                 name, rates = demonstrator_of(mode.value(entry, "dataset"), stage_run.path, scripts)
                 learned |= {"demonstrator": name, "demonstrator_rates": rates}
+            judged = self._judged(now, result, policy, learned)
         return AnnealStageResultDTO.model_validate(
             {**known, **learned, **judged.fields(), "duration_sec": self.context.clock.monotonic() - begin}
         )
 
     def _judged(
-        self, now: Position, mode: Mode, result: TrainingResultBase, policy: PolicyArtefact, path: str
+        self, now: Position, result: TrainingResultBase, policy: PolicyArtefact, learned: dict[str, Any]
     ) -> Judgement:
-        if mode.is_clone:
-            return self.judge.clone(result, policy, path, best=self._contender(now.best))
+        path = learned["policy"]
+        if "demonstrator" in learned:
+            best = self._contender(now.best)
+            return self.judge.clone(result, policy, path, best=best, demonstrator=learned["demonstrator"])
         return self.judge.learned(
             result,
             policy,

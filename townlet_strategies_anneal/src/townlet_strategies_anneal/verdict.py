@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from townlet_core.dto.evaluation import Estimate
     from townlet_strategies_anneal.settings import AnnealSettings
 
+GAIN = "gain"
+"""Name of the check of the last stage that asks for more than not being worse."""
+
 
 def decide(checks: Sequence[AnnealCheck]) -> tuple[Verdict, str]:
     """Return the worst verdict, and what the first check says that has it; with only passes, what the first says."""
@@ -43,13 +46,36 @@ def not_worse(name: str, comparison: ComparisonDTO, margin: float, *, command: s
     return _of_scores(title, rule, verdict, reason, comparison, against=name, allowed=margin, command=command)
 
 
-def gain(name: str, comparison: ComparisonDTO, least: float, *, command: str) -> AnnealCheck:
-    """Return whether a policy is better than another by at least so much; it never fails."""
+def gain(name: str, comparison: ComparisonDTO, least: float, *, command: str, beside: str = "") -> AnnealCheck:
+    """Return whether a policy is better than another by at least so much; it never fails.
+
+    Args:
+        name: what the other is called; who is no clone has to be excelled, also where `least` is 0.
+        comparison: with it.
+        least: how much better it has to be.
+        command: that shows the comparison again.
+        beside: how the policy stands beside somebody else, in words; empty for nobody.
+    """
     low, high = comparison.difference.low, comparison.difference.high
-    verdict: Verdict = "PASS" if low >= least else "HOLD"
-    reason = f"better by {low:+.4g} to {high:+.4g}"
-    rule = f"at least {least:g} better than {'the clone' if name == 'clone' else name}"
-    return _of_scores("gain", rule, verdict, reason, comparison, against=name, allowed=least, command=command)
+    is_clone = name == "clone"
+    verdict: Verdict = "PASS" if low >= least and (is_clone or low > 0) else "HOLD"
+    reason = f"better by {low:+.4g} to {high:+.4g}" + ("" if is_clone else f" than {name}")
+    rule = f"at least {least:g} better than {'the clone' if is_clone else name}"
+    if not is_clone and least == 0:
+        rule = f"all of the interval is better than {name}"
+    if beside:
+        reason += f", {beside}"
+    return _of_scores(GAIN, rule, verdict, reason, comparison, against=name, allowed=least, command=command)
+
+
+def nobody_to_beat() -> AnnealCheck:
+    """Return what is said of the last stage where there is neither a clone nor anybody who acts by chance."""
+    return AnnealCheck(
+        name=GAIN,
+        rule="better than random, where nothing was cloned",
+        verdict="HOLD",
+        reason="there is nobody to compare with: no clone, no policy of --from, and random actions cannot be taken",
+    )
 
 
 def _of_scores(
@@ -146,29 +172,36 @@ def check_gate(result: Any, threshold: float) -> AnnealCheck:
     )
 
 
-def check_return(score: float, *, demonstrator: float, random: float | None, share: float) -> AnnealCheck:
+def check_return(
+    score: float, *, demonstrator: float, random: float | None, share: float, name: str = "the demonstrator"
+) -> AnnealCheck:
     """Return whether a clone scores enough in the environment, of what its demonstrator does.
 
     Accuracy alone does not bound that: small errors add up, because each leads to where nobody has shown anything.
 
     Args:
         score: of the clone.
-        demonstrator: of who it was cloned from, as recorded.
+        demonstrator: of who it was cloned from.
         random: of random actions; None where they cannot be taken.
         share: of the way from random to the demonstrator; without random, the share of the demonstrator's size that
             may be missing is 1 - share.
+        name: of the demonstrator.
     """
     floor = demonstrator - (1.0 - share) * abs(demonstrator)
     if random is not None:
         floor = demonstrator - (1.0 - share) * max(0.0, demonstrator - random)
+    is_enough = score >= floor
+    reason = f"{score:.4g} is {'at or above' if is_enough else 'below'} {floor:.4g}, and {name} has {demonstrator:.4g}"
+    if not is_enough:
+        reason += ": more passes (epochs of its entry), more demonstrations"
     return AnnealCheck(
         name="score of the clone",
-        rule=f"at least {share:g} of the way from random to the demonstrator",
-        verdict="PASS" if score >= floor else "FAIL",
-        reason=f"{score:.4g}, and the demonstrator has {demonstrator:.4g}: at least {floor:.4g}",
+        rule=f"at least {share:g} of the way from random to {name}",
+        verdict="PASS" if is_enough else "FAIL",
+        reason=reason,
         value=score,
         baseline=demonstrator,
-        against="demonstrator",
+        against=name,
         allowed=demonstrator - floor,
     )
 
