@@ -283,6 +283,9 @@ def test_a7_a_stage_that_cannot_be_told_has_more_episodes_and_is_then_repeated_a
     assert [stage.verdict for stage in result.stages] == ["PASS", "PASS", "HOLD", "HOLD", "HOLD"]
     assert [stage.score.num_episodes for stage in result.stages] == [8, 8, 32, 32, 32]
     held = result.stages[2:]
+    assert [stage.common_score.num_episodes for stage in result.stages] == [8] * 5
+    assert [stage.common_score for stage in result.stages[:2]] == [stage.score for stage in result.stages[:2]]
+    assert [stage.tries for stage in result.stages] == [1, 1, 1, 2, 3]
     assert [(stage.entry, stage.bc_weight, stage.attempt) for stage in held] == [(2, 0.0, 0)] * 3
     assert [stage.repeat for stage in held] == [0, 1, 2]
     assert [stage.continues for stage in held] == [2, 3, 4], "it goes on from where it was held"

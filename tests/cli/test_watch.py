@@ -66,7 +66,7 @@ def staged(number, verdict, **changes):
     """Return the line of a stage that an anneal run writes today."""
     score = Estimate(mean=-0.0273563, iqm=-0.027, low=-0.0308999, high=-0.0244111, confidence=0.95, num_episodes=1000)
     fields = {"number": number, "entry": 2, "cycle": 10_000, "mode": "plugin:somebody-else:strategy", "epochs": 20}
-    fields |= {"bc_weight": 0.125, "attempt": 1, "repeat": 0, "path": "stages/003-ppo", "score": score}
+    fields |= {"bc_weight": 0.125, "attempt": 1, "repeat": 0, "tries": 3, "path": "stages/003-ppo", "score": score}
     reason = "score beside the clone: worse " * 4
     stage = AnnealStageResultDTO(**fields, verdict=verdict, reason=reason, is_best=verdict == "PASS", duration_sec=1.0)
     return encode_record(flatten_stage_record(stage, total=3, agent_steps=4096) | changes)
@@ -95,7 +95,7 @@ def test_the_stages_of_an_anneal_run_are_shown_with_their_verdicts(watch):
     kind, header, first, second, *why = out.splitlines()
     assert (code, err, kind) == (0, "", "anneal 2.0")
     assert header.split()[:5] == ["STAGE", "MODE", "CYCLE", "WEIGHT", "TRY"]
-    assert first.split()[:5] == ["1", "plugin:so…", "10000", "0.125", "2"]
+    assert first.split()[:5] == ["1", "plugin:so…", "10000", "0.125", "3"]
     assert first.split()[5:] == ["-0.0274", "-0.0309", "-0.0244", "1000", "PASS", "*"]
     assert second.split()[0::9] == ["102", "FAIL"]
     assert " ".join(" ".join(why[:2]).split()) == ("score beside the clone: worse " * 4).strip()
@@ -104,6 +104,12 @@ def test_the_stages_of_an_anneal_run_are_shown_with_their_verdicts(watch):
     damaged = watch(lines=[staged(1, "PASS", bc_weight=2.0)])
     assert damaged[0] == 65
     assert "bc_weight" in damaged[2]
+
+
+def test_stages_are_shown_by_their_scores_in_the_episodes_that_all_have(watch):
+    few = {f"common_score_{name}": value for name, value in (("mean", -0.5), ("low", -0.75), ("high", -0.25))}
+    _, out, _ = watch(lines=[staged(1, "PASS", **few, common_score_num_episodes=32)])
+    assert out.splitlines()[2].split()[5:9] == ["-0.5", "-0.75", "-0.25", "32"]
 
 
 def test_the_widest_numbers_stay_in_eighty_columns(watch):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from townlet_core.dto.anneal import AnnealBaseline, AnnealCheck
-    from townlet_core.dto.evaluation import EvaluationResultDTO
+    from townlet_core.dto.evaluation import Estimate, EvaluationResultDTO
     from townlet_core.policy.artefact import PolicyArtefact
     from townlet_strategies_anneal.evaluations import Evaluations
     from townlet_strategies_anneal.guardrails import Level
@@ -48,12 +48,14 @@ class Judgement:
     Attributes:
         checks: every rule that was applied.
         evaluation: the episodes; None where there were none.
+        common: the scores in the first of them, which all stages were run on.
         suite: file of their suite in the run's directory.
         is_best: the policy is better than the best one so far.
     """
 
     checks: tuple[AnnealCheck, ...]
     evaluation: EvaluationResultDTO | None = None
+    common: Estimate | None = None
     suite: str = ""
     is_best: bool = False
 
@@ -66,6 +68,7 @@ class Judgement:
             assert evaluation.suite is not None
             found |= {
                 "score": evaluation.score,
+                "common_score": self.common,
                 "metrics": evaluation.metrics,
                 "suite": self.suite,
                 "suite_digest": evaluation.suite.digest,
@@ -140,7 +143,8 @@ class Judge:
             )
             checks = [returned] if by_return else [*checks, returned]
         is_best = best is None or own.score.mean > self.evaluations.policy(*best, 1).score.mean
-        return Judgement(checks=tuple(checks), evaluation=own, suite=self.evaluations.suite_file(1), is_best=is_best)
+        suite = self.evaluations.suite_file(1)
+        return Judgement(checks=tuple(checks), evaluation=own, common=own.score, suite=suite, is_best=is_best)
 
     def _earned(self, result: Any, demonstrator: str, own: EvaluationResultDTO) -> tuple[float | None, str]:
         """Return the demonstrator's score, and its name: on the same episodes where it is a script, else as recorded.
@@ -237,7 +241,11 @@ class Judge:
                 command = self.evaluations.command(path, best[1], times, margin)
                 checks.append(not_worse("best", comparison, margin, command=command, is_strict=False))
         return Judgement(
-            checks=tuple(checks), evaluation=own, suite=self.evaluations.suite_file(times), is_best=is_best
+            checks=tuple(checks),
+            evaluation=own,
+            common=self.evaluations.policy(policy, path, 1).score,
+            suite=self.evaluations.suite_file(times),
+            is_best=is_best,
         )
 
     def _beside_script(self, own: EvaluationResultDTO, times: int) -> str:

@@ -73,8 +73,7 @@ class _Run:
             raise ConfigError("training.evaluate_every: anneal judges every stage itself; leave it 0")
         self.context, self.settings, self.run = context, settings, context.run
         self.is_legacy = context.config.promotion.guardrails == "legacy"
-        self.begin = context.clock.monotonic()
-        self.entries = sorted_schedule(settings)
+        self.begin, self.entries = context.clock.monotonic(), sorted_schedule(settings)
         self.modes = {entry.mode: Mode.of(context, entry.mode) for entry in self.entries}
         for entry in self.entries:
             check_entry(self.modes[entry.mode], entry, entry_path(settings, entry))
@@ -162,6 +161,7 @@ class _Run:
             **entry.model_dump(exclude={"options", "blend"}),
             "attempt": now.attempt,
             "repeat": now.repeat,
+            "tries": 1 + sum(stage.entry == now.entry for stage in self.progress.stages),
             **{name: options.get(name, mode.value(entry, name)) for name in RATES},
             "path": stage_run.path.relative_to(self.run.path).as_posix(),
             "begins_from": now.current,

@@ -125,5 +125,7 @@ def evidence_text(evidence: PromotionEvidence) -> str:
 
 def state_text(state: str, streak: int, required: int | None) -> str:
     """Return a state and its streak in words."""
+    if required is not None and streak > required:
+        return f"{state}, {streak} passed in a row ({required} needed)"
     asked = "" if required is None else f" of {required}"
     return f"{state}, {streak}{asked} passed in a row"

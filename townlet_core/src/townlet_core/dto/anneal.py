@@ -57,6 +57,7 @@ class AnnealStageResultDTO(ResultBase):
     bc_weight: float = Field(ge=0.0, le=1.0, description="Weight of the demonstrations.")
     attempt: int = Field(ge=0, description="How often the run had gone back to its best policy before.")
     repeat: int = Field(ge=0, description="How often this entry had been held before, in this attempt.")
+    tries: int = Field(default=1, ge=1, description="How often its entry was run by then, this time included.")
     learning_rate: float | None = Field(default=None, description="Learning rate, where the strategy has one.")
     reference_kl_coef: float | None = Field(
         default=None, description="Weight of what holds it near the policy that it took over, where it has one."
@@ -100,6 +101,9 @@ class AnnealStageResultDTO(ResultBase):
     intensity_flag: bool | None = Field(default=None, description="Alarm: conflict intensity left its tolerance.")
     dataset: str = Field(default="", description="Label of the dataset.")
     score: Estimate | None = Field(default=None, description="Scores of the policy; None where it was not run.")
+    common_score: Estimate | None = Field(
+        default=None, description="The same in the first of these episodes, which all stages and baselines were run on."
+    )
     metrics: dict[str, float] = Field(default_factory=dict, description="Mean of each metric in these episodes.")
     suite: str = Field(default="", description="File of the suite in the run's directory.")
     suite_digest: str = Field(default="", description="Digest of the suite.")
@@ -142,9 +146,11 @@ def flatten_stage_record(stage: AnnealStageResultDTO, *, total: int, agent_steps
         agent_steps: of the whole run so far.
     """
     record = stage.model_dump(
-        mode="json", exclude={"checks", "seeds", "score", "metrics", "agent_steps", "demonstrator_rates"}
+        mode="json",
+        exclude={"checks", "seeds", "score", "common_score", "metrics", "agent_steps", "demonstrator_rates"},
     )
-    if stage.score is not None:
-        record |= {f"score_{name}": getattr(stage.score, name) for name in ("mean", "low", "high", "num_episodes")}
+    for title, score in (("score", stage.score), ("common_score", stage.common_score)):
+        if score is not None:
+            record |= {f"{title}_{name}": getattr(score, name) for name in ("mean", "low", "high", "num_episodes")}
     record |= {f"metrics.{name}": value for name, value in stage.metrics.items()}
     return {"telemetry_version": "2.0", "num_entries": total, "agent_steps": agent_steps, **record}

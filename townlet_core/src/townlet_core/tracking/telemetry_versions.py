@@ -131,7 +131,9 @@ BC_2_0: Final = RecordModel(algorithm="bc", version="2.0", fields=_fields_of(BCT
 ANNEAL_2_0: Final = RecordModel(
     algorithm="anneal",
     version="2.0",
-    fields=_fields_of(AnnealStageResultDTO, ("checks", "metrics", "score", "seeds")),  # see `flatten_stage_record`
+    fields=_fields_of(  # see `flatten_stage_record`
+        AnnealStageResultDTO, ("checks", "common_score", "metrics", "score", "seeds")
+    ),
 )
 RECORD_MODELS: Final = (PPO_1_0, PPO_1_1, PPO_1_2, PPO_2_0, BC_2_0, ANNEAL_2_0)
 
