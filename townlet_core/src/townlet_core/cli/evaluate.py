@@ -99,7 +99,7 @@ def command(
     from townlet_core.orchestrator.evaluate import OwnSuite, evaluate_policies
 
     given = [parameter for parameter in ctx.command.params if _is_given(ctx, parameter)]
-    names = {parameter.name for parameter in given}
+    names = {parameter.name or "" for parameter in given}
     _require_one_suite(names, suite)
     if "margin" in names and not against:
         raise click.UsageError("--margin is how much worse than another policy is allowed: name one with --against")
@@ -134,7 +134,7 @@ def _is_given(ctx: click.Context, parameter: click.Parameter) -> bool:
     return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
-def _require_one_suite(given: set[str | None], suite: str | None) -> None:
+def _require_one_suite(given: set[str], suite: str | None) -> None:
     """Refuse options that say which episodes, where a suite does."""
     both = [option for name, option in _OF_OWN_SUITE.items() if name in given]
     if suite is not None and both:
