@@ -79,7 +79,8 @@ def test_in_the_town_guardrails_are_held_against_random_actions_where_there_is_n
     assert [baseline.name for baseline in result.baselines] == ["random", "scripted"]
     assert result.score_name == "reward_mean"
     assert [check.verdict for check in stage.checks] == ["PASS", "PASS", "PASS", "HOLD"]
-    assert stage.checks[-1].reason == "better by +0 to +0 than random, beside scripted +0 (+0 to +0)", "so early a day"
+    told = "not surely better than random: by +0 to +0; beside scripted +0 (+0 to +0)"
+    assert stage.checks[-1].reason == told, "so early in a day nothing has happened"
     assert "--against random --suite suites/anneal-8.yaml" in stage.checks[0].command
     assert (stage.loss_flag, stage.queue_flag, stage.intensity_flag) == (None, None, None), "there is no baseline yet"
 

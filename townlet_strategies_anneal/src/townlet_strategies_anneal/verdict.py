@@ -59,12 +59,17 @@ def gain(name: str, comparison: ComparisonDTO, least: float, *, command: str, be
     low, high = comparison.difference.low, comparison.difference.high
     is_clone = name == "clone"
     verdict: Verdict = "PASS" if low >= least and (is_clone or low > 0) else "HOLD"
-    reason = f"better by {low:+.4g} to {high:+.4g}" + ("" if is_clone else f" than {name}")
+    numbers = f"{low:+.4g} to {high:+.4g}"
+    reason = f"better by {numbers}"
+    if not is_clone:
+        reason = (
+            f"better than {name} by {numbers}" if verdict == "PASS" else f"not surely better than {name}: by {numbers}"
+        )
     rule = f"at least {least:g} better than {'the clone' if is_clone else name}"
     if not is_clone and least == 0:
         rule = f"all of the interval is better than {name}"
     if beside:
-        reason += f", {beside}"
+        reason += f"; {beside}"
     return _of_scores(GAIN, rule, verdict, reason, comparison, against=name, allowed=least, command=command)
 
 
