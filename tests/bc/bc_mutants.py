@@ -20,6 +20,7 @@ METRICS = "townlet_strategies_bc/metrics.py"
 OPTIMIZER = "townlet_strategies_bc/optimizer.py"
 RETURNS = "townlet_strategies_bc/returns.py"
 RUN_DATASET = "townlet_core/services/run_dataset.py"
+DATASET_FIT = "townlet_core/services/dataset_fit.py"
 ROLLOUT = "townlet_strategies_bc/rollout.py"
 SCHEDULE = "townlet_strategies_bc/schedule.py"
 STRATEGY = "townlet_strategies_bc/strategy.py"
@@ -45,7 +46,7 @@ MUTANTS = {
         "test_labels.py::test_the_gate_is_not_passed_by_what_a_policy_without_eyes_reaches",
     ),
     "settings on which recordings differ are advised": Mutant(
-        ROLLOUT,
+        DATASET_FIT,
         "all(other == values[0] for other in values)",
         "True",
         "test_rollout_score.py::test_where_no_setting_is_known_to_fit_none_is_named",
