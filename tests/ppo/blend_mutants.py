@@ -22,7 +22,7 @@ BLENDS = {
         "::test_the_script_acts_in_its_share_of_the_steps_and_the_learner_draws_in_the_others",
     ),
     "what the learner would have done is recorded": Mutant(
-        POLICY, "log_probs = np.where(is_scripted, scripted, log_probs)", "pass", _RECORDED
+        POLICY, "outputs, None, action_mask, actions)", "outputs, None, action_mask, ours)", _RECORDED
     ),
     "the learner's share is forgotten": Mutant(POLICY, "log_probs + np.log1p(-share)", "log_probs + 0.0", _RECORDED),
     "a part of an action is enough to be the script's": Mutant(

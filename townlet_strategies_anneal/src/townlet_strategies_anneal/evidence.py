@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from townlet_core.dto.promotion import PromotionEvidence
+from townlet_strategies_anneal.verdict import BESIDE
 
 if TYPE_CHECKING:
     from townlet_core.dto.anneal import AnnealStageResultDTO, AnnealSummaryDTO
-
-BESIDE = "score beside the "
 
 
 def clone_comparison(summary: AnnealSummaryDTO) -> PromotionEvidence | None:
@@ -28,16 +27,12 @@ def clone_comparison(summary: AnnealSummaryDTO) -> PromotionEvidence | None:
     for check in stage.checks:
         against = others.get(check.name.removeprefix(BESIDE)) if check.name.startswith(BESIDE) else None
         if against and check.difference is not None and check.verdict == "PASS":
-            return PromotionEvidence(
-                policy=summary.artefact.digest,
-                against=against,
+            return PromotionEvidence.of_difference(
+                summary.artefact.digest,
+                against,
+                check.difference,
                 suite=stage.suite,
                 metric=summary.score_name,
-                episodes=check.difference.num_episodes,
-                difference=check.difference.mean,
-                low=check.difference.low,
-                high=check.difference.high,
-                confidence=check.difference.confidence,
                 margin=check.allowed or 0.0,
                 verdict="PASS",
             )

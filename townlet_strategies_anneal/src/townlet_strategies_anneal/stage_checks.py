@@ -15,6 +15,7 @@ from townlet_core.policy.beginning import require_network, spec_of_settings
 from townlet_core.policy.spec import PolicySpec
 from townlet_core.replay.dataset import is_dataset, read_manifest
 from townlet_core.replay.legacy import is_legacy
+from townlet_core.services.blend import blend_script
 from townlet_core.services.dataset_fit import fitting_options, space_differences
 from townlet_strategies_anneal.stage_options import demonstrations_of, stage_options
 
@@ -78,7 +79,8 @@ def require_stages(
         environment: in which stages act, or policies are judged.
 
     Raises:
-        ConfigError: a setting of a stage is not allowed, missing, or contradicts the policy that it takes over.
+        ConfigError: a setting of a stage is not allowed, missing, or contradicts the policy that it takes over; or the
+            environment has no such script as is to act.
         MissingInputError: there is no such dataset.
         DatasetError: it is damaged, empty, or of another environment.
     """
@@ -86,6 +88,8 @@ def require_stages(
     found: dict[Path, DatasetManifest | None] = {}
     with closing(context.resolver.environment(environment, num_worlds=1)) as made:
         for stage in planned:
+            if stage.mode.blends and stage.value("blend_share"):
+                blend_script(str(stage.value("blend_policy")), made, setting=stage.origin("blend_policy"))
             path = _dataset(stage)
             if path is not None:
                 if path not in found:

@@ -5,14 +5,12 @@ A setting is given to every strategy that has one of that name, whoever wrote it
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.base import settings_from
 from townlet_core.errors import ConfigError
-from townlet_core.services.blend import blend_script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -181,23 +179,6 @@ def blend_share(mode: Mode, entry: ScheduleEntry, settings: AnnealSettings) -> f
     if settings.blend_share == 0 or not mode.blends or mode.value(entry, "data_mode") == "replay":
         return None
     return settings.blend_share * entry.bc_weight
-
-
-def require_scripts(
-    context: TrainingContext, entries: Sequence[ScheduleEntry], modes: Mapping[str, Mode], settings: AnnealSettings
-) -> None:
-    """Check, before anything is run, that the environment has the scripts which are to act in stages.
-
-    Raises:
-        ConfigError: it has not.
-    """
-    blended = [entry for entry in entries if blend_share(modes[entry.mode], entry, settings)]
-    if not blended:
-        return
-    with closing(context.resolver.environment(context.config.environment, num_worlds=1)) as environment:
-        for entry in blended:
-            setting = f"strategies.{entry.mode}.blend_policy"
-            blend_script(modes[entry.mode].value(entry, "blend_policy"), environment, setting=setting)
 
 
 def demonstrations_of(entries: Sequence[ScheduleEntry], modes: Mapping[str, Mode]) -> tuple[Path | None, str]:

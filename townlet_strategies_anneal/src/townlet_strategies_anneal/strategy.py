@@ -31,7 +31,6 @@ from townlet_strategies_anneal.stage_options import (
     Mode,
     check_entry,
     demonstrations_of,
-    require_scripts,
     stage_options,
 )
 
@@ -77,7 +76,6 @@ class _Run:
         self.modes = {entry.mode: Mode.of(context, entry.mode) for entry in self.entries}
         for entry in self.entries:
             check_entry(self.modes[entry.mode], entry, entry_path(settings, entry))
-        require_scripts(context, self.entries, self.modes, settings)
         self.checkpoints = self.run.checkpoints(context.config.training.keep_checkpoints)
         self.evaluations = Evaluations(context, self.run, settings)
         self.progress = Progress(has_start=context.initial_policy is not None)

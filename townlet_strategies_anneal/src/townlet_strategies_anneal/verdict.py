@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from townlet_core.dto.evaluation import Estimate
     from townlet_strategies_anneal.settings import AnnealSettings
 
+BESIDE = "score beside the "
+"""Begins the name of a check that a policy is not worse than somebody."""
+
 GAIN = "gain"
 """Name of the check of the last stage that asks for more than not being worse."""
 
@@ -42,8 +45,9 @@ def not_worse(name: str, comparison: ComparisonDTO, margin: float, *, command: s
     rule = f"not worse than the {name}, margin {margin:.4g}"
     if not is_strict:
         rule += "; fails only if all of the interval is worse"
-    title = f"score beside the {name}"
-    return _of_scores(title, rule, verdict, reason, comparison, against=name, allowed=margin, command=command)
+    return _of_scores(
+        f"{BESIDE}{name}", rule, verdict, reason, comparison, against=name, allowed=margin, command=command
+    )
 
 
 def gain(name: str, comparison: ComparisonDTO, least: float, *, command: str, beside: str = "") -> AnnealCheck:

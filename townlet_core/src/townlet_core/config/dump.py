@@ -11,7 +11,7 @@ import yaml
 from townlet_core.config.document import FLOAT, INTEGER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from townlet_core.config.base import Settings
 
@@ -60,6 +60,15 @@ def experiment_of(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in _NOT_COMPARED.keys() & kept.keys():
         kept[name] = {key: value for key, value in kept[name].items() if key not in _NOT_COMPARED[name]}
     return kept
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path of each value, its keys joined by dots behind `prefix`, and the value."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def config_digest(config: Settings) -> str:

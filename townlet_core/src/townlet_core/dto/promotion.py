@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from townlet_core.dto.base import ResultBase
 from townlet_core.dto.comparison import Verdict
+
+if TYPE_CHECKING:
+    from townlet_core.dto.evaluation import Estimate
 
 Phase = Literal["monitoring", "ready", "promoted"]
 EventName = Literal["verdict", "candidate", "promoted", "rollback", "policy_swap"]
@@ -37,6 +40,33 @@ class PromotionEvidence(ResultBase):
     verdict: Verdict = Field(
         description="PASS only where the interval lies at or above -margin, FAIL only where it lies below; else HOLD."
     )
+
+    @classmethod
+    def of_difference(
+        cls,
+        policy: str,
+        against: str,
+        difference: Estimate,
+        *,
+        suite: str,
+        metric: str,
+        margin: float,
+        verdict: Verdict,
+    ) -> Self:
+        """Return what the difference of two policies shows."""
+        return cls(
+            policy=policy,
+            against=against,
+            suite=suite,
+            metric=metric,
+            episodes=difference.num_episodes,
+            difference=difference.mean,
+            low=difference.low,
+            high=difference.high,
+            confidence=difference.confidence,
+            margin=margin,
+            verdict=verdict,
+        )
 
     @model_validator(mode="after")
     def _interval_bears_the_verdict_out(self) -> Self:

@@ -7,13 +7,13 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from townlet_core.config.document import read_document
-from townlet_core.config.dump import config_digest, experiment, experiment_digest, experiment_of
+from townlet_core.config.dump import config_digest, experiment, experiment_digest, experiment_of, leaves
 from townlet_core.config.load import load_config
 from townlet_core.errors import ConfigError, MissingInputError
 from townlet_core.services import suites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from townlet_core.config.root import SimulationConfig
     from townlet_core.policy.artefact import PolicyArtefact
@@ -54,8 +54,8 @@ def require_same_experiment(
                 "give the file its former contents, or begin a new run"
             )
         return
-    before = dict(_leaves(experiment_of(read_document(run.config_path).values)))
-    now = dict(_leaves(experiment(config)))
+    before = dict(leaves(experiment_of(read_document(run.config_path).values)))
+    now = dict(leaves(experiment(config)))
     changes = [
         f"\n  {key}: {_shown(before, key)} then, {_shown(now, key)} now"
         for key in sorted(before | now)
@@ -86,7 +86,7 @@ def _is_completed(
 
 def require_same_telemetry(run: RunDirectory, config: SimulationConfig) -> None:
     """Check that a run goes on with the lines of telemetry that it has; raises `ConfigError`."""
-    begun = dict(_leaves(read_document(run.config_path).values)).get("tracking.telemetry", "2.0")
+    begun = dict(leaves(read_document(run.config_path).values)).get("tracking.telemetry", "2.0")
     if begun != config.tracking.telemetry:
         raise ConfigError(
             f"{run.path} has telemetry of version {begun}, and goes on with that: resume with --telemetry {begun}, "
@@ -112,14 +112,6 @@ def require_same_start(run: RunDirectory, record: RunRecord, given: PolicyArtefa
             f"{run.path} was begun {begun}, and ended before its first checkpoint: "
             "name that policy again with --from, or begin a new run"
         )
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:

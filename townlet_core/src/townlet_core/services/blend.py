@@ -57,19 +57,15 @@ class BlendedPolicy:
         del state
         assert noise is not None, "who acts is drawn"
         first = 1 + self._script.noise_size
-        ours = self._learner.act(observations, action_mask, agent_mask, noise[..., first:])
+        ours, outputs = self._learner.choose(observations, action_mask, agent_mask, noise[..., first:])
         theirs = self._script.act(observations, action_mask, agent_mask, noise[..., 1:first])
         is_scripted = noise[..., 0] < self.share
-        chosen = is_scripted.reshape(*agent_mask.shape, *[1] * (ours.actions.ndim - 2))
-        actions = np.where(chosen, theirs.actions, ours.actions)
-        log_probs = ours.log_probs
-        if np.count_nonzero(is_scripted):
-            outputs = self._learner.outputs(observations)
-            scripted = heads.log_prob(self._learner.spec.head, outputs, None, action_mask, actions)
-            log_probs = np.where(is_scripted, scripted, log_probs)
+        chosen = is_scripted.reshape(*agent_mask.shape, *[1] * (ours.ndim - 2))
+        actions = np.where(chosen, theirs.actions, ours)
+        log_probs = heads.log_prob(self._learner.spec.head, outputs, None, action_mask, actions)
         is_same = (actions == theirs.actions).reshape(*agent_mask.shape, -1).all(axis=-1)
         mixture = _mixture(log_probs, is_same, self.share)
-        return PolicyStep(actions, mixture, ours.values, blend=BlendRows(is_scripted, log_probs))
+        return PolicyStep(actions, mixture, self.values(observations), blend=BlendRows(is_scripted, log_probs))
 
     def values(self, observations: Observations) -> Array:
         """Return what the learner's critic says, (N, A) float32."""

@@ -6,10 +6,11 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from townlet_core.config.dump import leaves
 from townlet_core.spaces import describe_space, space_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from townlet_core.config.environment import EnvironmentConfig
     from townlet_core.environments.vector import VectorEnvironment
@@ -57,8 +58,8 @@ def fitting_options(config: EnvironmentConfig, sources: Sequence[Source]) -> str
 
 def _recorded_settings(config: EnvironmentConfig, recorded: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return `key=value`, ready for a shell, for what all of `recorded` have and `config` has not."""
-    own = dict(_leaves(config.model_dump(mode="json", exclude=set(_NOT_SHOWN)), "environment"))
-    there = [dict(_leaves(section, "environment")) for section in recorded]
+    own = dict(leaves(config.model_dump(mode="json", exclude=set(_NOT_SHOWN)), "environment."))
+    there = [dict(leaves(section, "environment.")) for section in recorded]
     settings = []
     for key, value in own.items():
         values = [section.get(key, value) for section in there]
@@ -66,11 +67,3 @@ def _recorded_settings(config: EnvironmentConfig, recorded: Sequence[Mapping[str
             is_plain = isinstance(values[0], str) and values[0].isprintable()
             settings.append(shlex.quote(f"{key}={values[0] if is_plain else json.dumps(values[0])}"))
     return settings
-
-
-def _leaves(section: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{path}.{key}")
-        else:
-            yield f"{path}.{key}", value

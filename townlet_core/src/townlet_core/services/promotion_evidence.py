@@ -68,16 +68,12 @@ def evidence_of(
         missing = " or ".join(SCRIPTS) if champion is None else f"the champion, {champion.digest[:12]}"
         raise UsageError(f"the evaluation holds the policy against {_named(others)}, and not against {missing}")
     found = compare(report, other, margin=margin)
-    return PromotionEvidence(
-        policy=subject.digest,
-        against=other.policy if champion is None else champion.digest,
+    return PromotionEvidence.of_difference(
+        subject.digest,
+        other.policy if champion is None else champion.digest,
+        found.difference,
         suite="" if report.suite is None else report.suite.name,
         metric=report.score_name,
-        episodes=found.difference.num_episodes,
-        difference=found.difference.mean,
-        low=found.difference.low,
-        high=found.difference.high,
-        confidence=found.difference.confidence,
         margin=margin,
         verdict=found.verdict,
     )
